@@ -1,0 +1,1 @@
+"""The daemon: it receives DICOM objects and writes them to disk."""

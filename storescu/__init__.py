@@ -1,0 +1,1 @@
+"""The sender: it transmits DICOM files to a storage daemon."""
