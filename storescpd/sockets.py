@@ -9,10 +9,14 @@ import os
 import socket
 import stat
 from collections.abc import Iterator, MutableMapping
+from typing import TypeAlias, cast
 
 BACKLOG = 128
 SYSTEMD_FIRST_FD = 3
 INITIALIZATION_ERROR = "0006:031c"
+
+# What bind(2) takes: host and port, and for IPv6 the flow label and the scope.
+SocketAddress: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
 
 
 class SocketError(Exception):
@@ -42,7 +46,7 @@ def listen(port: int, family: str, addresses: list[str]) -> list[socket.socket]:
     try:
         if addresses:
             for bind_family, sockaddr in _resolve(port, family, addresses):
-                listeners.append(_bound(bind_family, sockaddr, dual_stack=False))
+                listeners.append(_bound(bind_family, sockaddr))
         else:
             listeners.append(_wildcard(port, family))
     except BaseException:
@@ -116,9 +120,7 @@ def stdin_connection() -> socket.socket:
     return connection
 
 
-def _resolve(
-    port: int, family: str, addresses: list[str]
-) -> Iterator[tuple[int, tuple[str | int, ...]]]:
+def _resolve(port: int, family: str, addresses: list[str]) -> Iterator[tuple[int, SocketAddress]]:
     families = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6, "ip-auto": socket.AF_UNSPEC}
     seen = set()
     for address in addresses:
@@ -128,10 +130,13 @@ def _resolve(
             )
         except OSError as error:
             raise ListenError(f"{error.strerror}: {address}") from error
+        except UnicodeError as error:
+            raise ListenError(f"not a host name: {address}") from error
         for bind_family, _, _, _, sockaddr in found:
             if sockaddr not in seen:
                 seen.add(sockaddr)
-                yield bind_family, sockaddr
+                # typeshed adds tuple[int, bytes], for a Python built without IPv6.
+                yield bind_family, cast(SocketAddress, sockaddr)
 
 
 def _wildcard(port: int, family: str) -> socket.socket:
@@ -154,9 +159,7 @@ def _kernel_has_ipv6() -> bool:
     return True
 
 
-def _bound(
-    family: int, sockaddr: tuple[str | int, ...], *, dual_stack: bool = False
-) -> socket.socket:
+def _bound(family: int, sockaddr: SocketAddress, *, dual_stack: bool = False) -> socket.socket:
     try:
         listener = socket.socket(family, socket.SOCK_STREAM)
     except OSError as error:
