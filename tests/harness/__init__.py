@@ -1,0 +1,1 @@
+"""What the tests share: real peers, hand-made bytes and a corpus of objects."""

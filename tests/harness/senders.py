@@ -1,0 +1,84 @@
+"""Run senders: storescu under test, the reference's storescu, or pynetdicom."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from pynetdicom import AE, _config
+
+from harness.receivers import OURS, assert_no_traceback, dcmtk
+
+TIME_LIMIT = 60.0  # seconds, after which a sender has certainly hung
+
+
+class Sent:
+    """What a sender's run left: exit code, stdout and stderr."""
+
+    def __init__(self, process: "subprocess.CompletedProcess[bytes]") -> None:
+        self.code = process.returncode
+        self.stdout = process.stdout.decode("utf-8", "replace")
+        self.stderr = process.stderr.decode("utf-8", "replace")
+        assert_no_traceback(self.stderr)
+
+
+def argv(flavour: str) -> list[str]:
+    """Return how a sender of this flavour is called, without options."""
+    return [sys.executable, "-m", "storescu"] if flavour == OURS else [dcmtk("storescu")]
+
+
+def send(
+    flavour: str,
+    port: int | str,
+    files: Iterable[Path | str],
+    *options: str,
+    cwd: Path | None = None,
+    environment: dict[str, str] | None = None,
+) -> Sent:
+    """Send files to a receiver on the loopback interface."""
+    command = [*argv(flavour), *options, "127.0.0.1", str(port), *map(str, files)]
+    return Sent(
+        subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            cwd=cwd,
+            env={**os.environ, **(environment or {})},
+            timeout=TIME_LIMIT,
+            check=False,
+        )
+    )
+
+
+def start(
+    flavour: str, port: int, files: Iterable[Path | str], *options: str
+) -> "subprocess.Popen[bytes]":
+    """Start a sender that the test answers by hand; its caller waits for it."""
+    command = [*argv(flavour), *options, "127.0.0.1", str(port), *map(str, files)]
+    return subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def finish(process: "subprocess.Popen[bytes]") -> Sent:
+    """Wait for a started sender and return what it left."""
+    stdout, stderr = process.communicate(timeout=TIME_LIMIT)
+    return Sent(subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr))
+
+
+def pynetdicom_send(
+    port: int, files: Sequence[Path], contexts: dict[str, list[str]], *, max_pdu: int = 16382
+) -> list[int]:
+    """Send files as they are (their data set bytes untouched) and return the statuses."""
+    entity = AE(ae_title="PYNETDICOM")
+    for sop_class, syntaxes in contexts.items():
+        entity.add_requested_context(sop_class, syntaxes)
+    _config.STORE_SEND_CHUNKED_DATASET = True
+    association = entity.associate("127.0.0.1", port, max_pdu=max_pdu)
+    assert association.is_established, "pynetdicom was not let in"
+    try:
+        return [int(association.send_c_store(path).Status) for path in files]
+    finally:
+        association.release()
+        _config.STORE_SEND_CHUNKED_DATASET = False
