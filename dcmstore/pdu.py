@@ -10,7 +10,65 @@ from struct import error as StructError
 from typing import NamedTuple
 
 from dcmstore.errors import LocalError, PeerError
+from dcmstore.items import (
+    ANSWERED_CONTEXT_ITEM,
+    APPLICATION_CONTEXT_ITEM,
+    PROPOSED_CONTEXT_ITEM,
+    USER_INFORMATION_ITEM,
+    CommonExtendedNegotiation,
+    ContextResult,
+    ExtendedNegotiation,
+    PresentationContext,
+    RoleSelection,
+    UserIdentity,
+    UserInformation,
+    bad_length,
+    decode_answered,
+    decode_name,
+    decode_proposed,
+    decode_user_information,
+    encode_answered,
+    encode_name,
+    encode_proposed,
+    encode_user_information,
+    join,
+    split,
+)
 from dcmstore.uids import APPLICATION_CONTEXT
+
+__all__ = [
+    "A_ABORT",
+    "A_ASSOCIATE_AC",
+    "A_ASSOCIATE_RJ",
+    "A_ASSOCIATE_RQ",
+    "A_RELEASE_RP",
+    "A_RELEASE_RQ",
+    "COMMAND",
+    "LAST",
+    "MAX_ASSOCIATE_LENGTH",
+    "PDATA_HEADER",
+    "PDU",
+    "PDU_HEADER",
+    "PDV_HEADER",
+    "P_DATA_TF",
+    "Abort",
+    "AssociateAccept",
+    "AssociateReject",
+    "AssociateRequest",
+    "CommonExtendedNegotiation",
+    "ContextResult",
+    "ExtendedNegotiation",
+    "PData",
+    "PresentationContext",
+    "PresentationDataValue",
+    "ReleaseReply",
+    "ReleaseRequest",
+    "RoleSelection",
+    "UserIdentity",
+    "check_header",
+    "decode",
+    "encode",
+]
 
 A_ASSOCIATE_RQ = 1
 A_ASSOCIATE_AC = 2
@@ -34,54 +92,6 @@ LAST = 0x02
 """Bit of the message control header: the last fragment (PS3.8 annex E.2)."""
 COMMAND = 0x01
 """Bit of the message control header: a fragment of the command, not of the data set."""
-
-
-class PresentationContext(NamedTuple):
-    """A proposed presentation context (PS3.8 section 9.3.2.2)."""
-
-    id: int
-    abstract_syntax: str
-    transfer_syntaxes: tuple[str, ...]
-
-
-class ContextResult(NamedTuple):
-    """The answer to one (PS3.8 section 9.3.3.2); the transfer syntax counts if result is 0."""
-
-    id: int
-    result: int
-    transfer_syntax: str
-
-
-class RoleSelection(NamedTuple):
-    """SCP/SCU role selection (PS3.7 annex D.3.3.4)."""
-
-    sop_class: str
-    scu: bool
-    scp: bool
-
-
-class ExtendedNegotiation(NamedTuple):
-    """SOP class extended negotiation (PS3.7 annex D.3.3.5); ``info`` means what the class says."""
-
-    sop_class: str
-    info: bytes
-
-
-class CommonExtendedNegotiation(NamedTuple):
-    """SOP class common extended negotiation (PS3.7 annex D.3.3.6)."""
-
-    sop_class: str
-    service_class: str
-    related: tuple[str, ...]
-
-
-class UserIdentity(NamedTuple):
-    """Who asks (PS3.7 annex D.3.3.7): kind 1 name, 2 name and code, 3 Kerberos, 4 SAML, 5 JWT."""
-
-    kind: int
-    response_requested: bool
-    primary: bytes
-    secondary: bytes
 
 
 class AssociateRequest(NamedTuple):
@@ -183,11 +193,9 @@ PDU = (
 )
 
 _ASSOCIATE = Struct(">H2x32s32x")
-_ITEM = Struct(">BxH")
-_CONTEXT = Struct(">BxHBxBx")
 _TITLE_LENGTH = 16
 _FIXED_LENGTH = 4
-_NAME_LENGTH = 64
+_NO_USER_INFORMATION = UserInformation(0, "", "", None, (), (), (), None, None)
 
 
 def check_header(pdu_type: int, length: int, max_length: int = 0) -> None:
@@ -234,52 +242,22 @@ def decode(pdu_type: int, body: bytes | memoryview) -> PDU:
     return Abort(data[2], data[3])
 
 
-def _bad_length(what: str, got: int, needed: int) -> PeerError:
-    return PeerError("0006:0308", f"DUL Illegal {what}: {got} bytes, {needed} needed")
-
-
 def _values(data: bytes) -> tuple[PresentationDataValue, ...]:
     values = []
     at, end = 0, len(data)
     while at < end:
         if end - at < PDV_HEADER.size:
-            raise _bad_length("PDV", end - at, PDV_HEADER.size)
+            raise bad_length("PDV", end - at, PDV_HEADER.size)
         length, context_id, control = PDV_HEADER.unpack_from(data, at)
         after = at + 4 + length
         at += PDV_HEADER.size
         if not at <= after <= end:
-            raise _bad_length("PDV", end - at + 2, max(length, 2))
+            raise bad_length("PDV", end - at + 2, max(length, 2))
         values.append(PresentationDataValue(context_id, control, data[at:after]))
         at = after
     if not values:
         raise PeerError("0006:0307", "DUL Illegal or ill-formed PDU: P-DATA without any PDV")
     return tuple(values)
-
-
-def _items(data: bytes, at: int = 0) -> list[tuple[int, bytes]]:
-    """Cut a sequence of items (PS3.8 section 9.3.1) into types and contents."""
-    items = []
-    end = len(data)
-    header = _ITEM.unpack_from
-    while at < end:
-        if end - at < 4:
-            raise _bad_length("item header", end - at, 4)
-        kind, length = header(data, at)
-        at += 4
-        after = at + length
-        if after > end:
-            raise _bad_length(f"item of type {kind:02x}", end - at, length)
-        items.append((kind, data[at:after]))
-        at = after
-    return items
-
-
-def _name(raw: bytes) -> str:
-    if len(raw) > _NAME_LENGTH:
-        raise PeerError(
-            "0006:0308", f"DUL Illegal UID or name: {len(raw)} bytes, at most {_NAME_LENGTH}"
-        )
-    return raw.rstrip(b"\0 ").decode("latin-1")
 
 
 def _fixed_part(data: bytes) -> tuple[int, str, str, bytes]:
@@ -288,7 +266,7 @@ def _fixed_part(data: bytes) -> tuple[int, str, str, bytes]:
     A NUL ends a title: peers in C fill the field with whatever was in memory behind it.
     """
     if len(data) < _ASSOCIATE.size:
-        raise _bad_length("associate PDU", len(data), _ASSOCIATE.size)
+        raise bad_length("associate PDU", len(data), _ASSOCIATE.size)
     version, raw = _ASSOCIATE.unpack_from(data)
     called, calling = (
         title.partition(b"\0")[0].rstrip(b" ").decode("latin-1")
@@ -301,15 +279,15 @@ def _request(data: bytes) -> AssociateRequest:
     version, called, calling, raw_titles = _fixed_part(data)
     contexts = []
     application_context = ""
-    user = _UserInformation()
+    user = _NO_USER_INFORMATION
     if version & 1:
-        for kind, content in _items(data, _ASSOCIATE.size):
-            if kind == 0x20:
-                contexts.append(_proposed(content))
-            elif kind == 0x10:
-                application_context = _name(content)
-            elif kind == 0x50:
-                user.decode(content)
+        for kind, content in split(data, _ASSOCIATE.size):
+            if kind == PROPOSED_CONTEXT_ITEM:
+                contexts.append(decode_proposed(content))
+            elif kind == APPLICATION_CONTEXT_ITEM:
+                application_context = decode_name(content)
+            elif kind == USER_INFORMATION_ITEM:
+                user = decode_user_information(content)
     return AssociateRequest(
         called,
         calling,
@@ -320,9 +298,9 @@ def _request(data: bytes) -> AssociateRequest:
         application_context,
         version,
         user.async_window,
-        tuple(user.roles),
-        tuple(user.extended),
-        tuple(user.common_extended),
+        user.roles,
+        user.extended,
+        user.common_extended,
         user.user_identity,
         raw_titles,
     )
@@ -332,15 +310,15 @@ def _accept(data: bytes) -> AssociateAccept:
     version, called, calling, raw_titles = _fixed_part(data)
     contexts = []
     application_context = ""
-    user = _UserInformation()
+    user = _NO_USER_INFORMATION
     if version & 1:
-        for kind, content in _items(data, _ASSOCIATE.size):
-            if kind == 0x21:
-                contexts.append(_answered(content))
-            elif kind == 0x10:
-                application_context = _name(content)
-            elif kind == 0x50:
-                user.decode(content)
+        for kind, content in split(data, _ASSOCIATE.size):
+            if kind == ANSWERED_CONTEXT_ITEM:
+                contexts.append(decode_answered(content))
+            elif kind == APPLICATION_CONTEXT_ITEM:
+                application_context = decode_name(content)
+            elif kind == USER_INFORMATION_ITEM:
+                user = decode_user_information(content)
     return AssociateAccept(
         called,
         calling,
@@ -351,129 +329,11 @@ def _accept(data: bytes) -> AssociateAccept:
         application_context,
         version,
         user.async_window,
-        tuple(user.roles),
-        tuple(user.extended),
+        user.roles,
+        user.extended,
         user.user_identity_response,
         raw_titles,
     )
-
-
-def _proposed(data: bytes) -> PresentationContext:
-    if len(data) < 4:
-        raise _bad_length("presentation context", len(data), 4)
-    abstract_syntax = ""
-    transfer_syntaxes = []
-    for kind, content in _items(data, 4):
-        if kind == 0x40:
-            transfer_syntaxes.append(_name(content))
-        elif kind == 0x30:
-            abstract_syntax = _name(content)
-    if not transfer_syntaxes:
-        raise PeerError(
-            "0006:0315",
-            f"DUL Presentation Context translation failure: {data[0]} has no transfer syntax",
-        )
-    return PresentationContext(data[0], abstract_syntax, tuple(transfer_syntaxes))
-
-
-def _answered(data: bytes) -> ContextResult:
-    if len(data) < 4:
-        raise _bad_length("presentation context", len(data), 4)
-    transfer_syntaxes = [_name(content) for kind, content in _items(data, 4) if kind == 0x40]
-    context_id, result = data[0], data[2]
-    if result == 0 and len(transfer_syntaxes) != 1:
-        raise PeerError(
-            "0006:0318",
-            f"DUL Illegal number of transfer syntaxes for context {context_id}:"
-            f" {len(transfer_syntaxes)}",
-        )
-    return ContextResult(context_id, result, transfer_syntaxes[0] if transfer_syntaxes else "")
-
-
-class _UserInformation:
-    """The sub-items of a user information item (PS3.8 annex D.1, PS3.7 annex D.3.3)."""
-
-    def __init__(self) -> None:
-        self.max_length = 0
-        self.implementation_class = ""
-        self.implementation_version = ""
-        self.async_window: tuple[int, int] | None = None
-        self.roles: list[RoleSelection] = []
-        self.extended: list[ExtendedNegotiation] = []
-        self.common_extended: list[CommonExtendedNegotiation] = []
-        self.user_identity: UserIdentity | None = None
-        self.user_identity_response: bytes | None = None
-
-    def decode(self, data: bytes) -> None:
-        for kind, content in _items(data):
-            fields = _Fields(kind, content)
-            if kind == 0x51:
-                self.max_length = fields.long()
-            elif kind == 0x52:
-                self.implementation_class = _name(content)
-            elif kind == 0x53:
-                self.async_window = (fields.short(), fields.short())
-            elif kind == 0x54:
-                self.roles.append(
-                    RoleSelection(fields.uid(), fields.byte() != 0, fields.byte() != 0)
-                )
-            elif kind == 0x55:
-                self.implementation_version = _name(content)
-            elif kind == 0x56:
-                self.extended.append(ExtendedNegotiation(fields.uid(), fields.rest()))
-            elif kind == 0x57:
-                self.common_extended.append(
-                    CommonExtendedNegotiation(fields.uid(), fields.uid(), fields.uids())
-                )
-            elif kind == 0x58:
-                self.user_identity = UserIdentity(
-                    fields.byte(), fields.byte() != 0, fields.sized(), fields.sized()
-                )
-            elif kind == 0x59:
-                self.user_identity_response = fields.sized()
-
-
-class _Fields:
-    """Reads the fields of one user information sub-item, front to back."""
-
-    def __init__(self, kind: int, data: bytes) -> None:
-        self._kind = kind
-        self._data = data
-        self._at = 0
-
-    def _take(self, length: int) -> bytes:
-        at = self._at
-        self._at = after = at + length
-        if after > len(self._data):
-            raise _bad_length(f"item of type {self._kind:02x}", len(self._data), after)
-        return self._data[at:after]
-
-    def byte(self) -> int:
-        return self._take(1)[0]
-
-    def short(self) -> int:
-        return int.from_bytes(self._take(2), "big")
-
-    def long(self) -> int:
-        return int.from_bytes(self._take(4), "big")
-
-    def sized(self) -> bytes:
-        """Read bytes that follow their own 16-bit length."""
-        return self._take(self.short())
-
-    def uid(self) -> str:
-        return _name(self.sized())
-
-    def uids(self) -> tuple[str, ...]:
-        """Read UIDs, each behind its length, that follow the length of them all."""
-        inner = _Fields(self._kind, self.sized())
-        uids = []
-        while inner._at < len(inner._data):
-            uids.append(inner.uid())
-        return tuple(uids)
-
-    def rest(self) -> bytes:
-        return self._data[self._at :]
 
 
 def encode(pdu: PDU) -> bytes:
@@ -505,21 +365,6 @@ def _pdu(pdu_type: int, body: bytes) -> bytes:
     return PDU_HEADER.pack(pdu_type, len(body)) + body
 
 
-def _item(kind: int, content: bytes) -> bytes:
-    return _ITEM.pack(kind, len(content)) + content
-
-
-def _sized(content: bytes) -> bytes:
-    return len(content).to_bytes(2, "big") + content
-
-
-def _text(text: str) -> bytes:
-    raw = text.encode("latin-1")
-    if len(raw) > _NAME_LENGTH:
-        raise ValueError(f"UID or name of {len(raw)} bytes, at most {_NAME_LENGTH}")
-    return raw
-
-
 def _encode_value(value: PresentationDataValue) -> bytes:
     return PDV_HEADER.pack(len(value.data) + 2, value.context_id, value.control) + value.data
 
@@ -529,59 +374,35 @@ def _encode_fixed_part(pdu: AssociateRequest | AssociateAccept) -> bytes:
         title.encode("latin-1")[:_TITLE_LENGTH].ljust(_TITLE_LENGTH)
         for title in (pdu.called, pdu.calling)
     )
-    return _ASSOCIATE.pack(pdu.protocol_version, titles) + _item(
-        0x10, _text(pdu.application_context)
-    )
+    application_context = join(APPLICATION_CONTEXT_ITEM, encode_name(pdu.application_context))
+    return _ASSOCIATE.pack(pdu.protocol_version, titles) + application_context
 
 
 def _encode_request(pdu: AssociateRequest) -> bytes:
-    parts = [_encode_fixed_part(pdu)]
-    for context in pdu.contexts:
-        syntaxes = _item(0x30, _text(context.abstract_syntax)) + b"".join(
-            [_item(0x40, _text(uid)) for uid in context.transfer_syntaxes]
-        )
-        # Reserved, and zero in the standard; the reference sends 0xFF, and peers are used to it.
-        parts.append(_CONTEXT.pack(0x20, 4 + len(syntaxes), context.id, 0xFF) + syntaxes)
-    user = _encode_common_user_items(pdu)
-    user += [_item(0x57, _encode_common_extended(item)) for item in pdu.common_extended]
-    identity = pdu.user_identity
-    if identity is not None:
-        flags = bytes((identity.kind, identity.response_requested))
-        user.append(_item(0x58, flags + _sized(identity.primary) + _sized(identity.secondary)))
-    parts.append(_item(0x50, b"".join(user)))
-    return b"".join(parts)
+    user = UserInformation(
+        pdu.max_length,
+        pdu.implementation_class,
+        pdu.implementation_version,
+        pdu.async_window,
+        pdu.roles,
+        pdu.extended,
+        pdu.common_extended,
+        pdu.user_identity,
+        None,
+    )
+    return _encode_fixed_part(pdu) + encode_proposed(pdu.contexts) + encode_user_information(user)
 
 
 def _encode_accept(pdu: AssociateAccept) -> bytes:
-    parts = [_encode_fixed_part(pdu)]
-    known: dict[str, bytes] = {}
-    for context_id, result, transfer_syntax in pdu.contexts:
-        syntax = known.get(transfer_syntax)
-        if syntax is None:
-            syntax = known[transfer_syntax] = _item(0x40, _text(transfer_syntax))
-        parts.append(_CONTEXT.pack(0x21, 4 + len(syntax), context_id, result) + syntax)
-    user = _encode_common_user_items(pdu)
-    if pdu.user_identity_response is not None:
-        user.append(_item(0x59, _sized(pdu.user_identity_response)))
-    parts.append(_item(0x50, b"".join(user)))
-    return b"".join(parts)
-
-
-def _encode_common_user_items(pdu: AssociateRequest | AssociateAccept) -> list[bytes]:
-    items = [_item(0x51, pdu.max_length.to_bytes(4, "big"))]
-    if pdu.implementation_class:
-        items.append(_item(0x52, _text(pdu.implementation_class)))
-    if pdu.async_window is not None:
-        items.append(_item(0x53, b"".join(n.to_bytes(2, "big") for n in pdu.async_window)))
-    for sop_class, scu, scp in pdu.roles:
-        items.append(_item(0x54, _sized(_text(sop_class)) + bytes((scu, scp))))
-    if pdu.implementation_version:
-        items.append(_item(0x55, _text(pdu.implementation_version)))
-    for sop_class, info in pdu.extended:
-        items.append(_item(0x56, _sized(_text(sop_class)) + info))
-    return items
-
-
-def _encode_common_extended(item: CommonExtendedNegotiation) -> bytes:
-    related = b"".join([_sized(_text(uid)) for uid in item.related])
-    return _sized(_text(item.sop_class)) + _sized(_text(item.service_class)) + _sized(related)
+    user = UserInformation(
+        pdu.max_length,
+        pdu.implementation_class,
+        pdu.implementation_version,
+        pdu.async_window,
+        pdu.roles,
+        pdu.extended,
+        (),
+        None,
+        pdu.user_identity_response,
+    )
+    return _encode_fixed_part(pdu) + encode_answered(pdu.contexts) + encode_user_information(user)
