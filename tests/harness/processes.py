@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-PATIENCE = 20.0  # seconds that any wait may last; a test never asserts on time itself
+PATIENCE = 5.0  # seconds that any wait may last; a test never asserts on time itself
 
 _LISTEN = "0A"  # TCP_LISTEN in the st column of /proc/net/tcp
 
