@@ -1,0 +1,218 @@
+"""DIMSE command sets to and from small records (PS3.7 sections 6.3, 9.3 and annex E).
+
+A command set is always implicit VR little endian. Unknown elements, move originator elements
+and a wrong or missing command group length are ignored on decoding.
+"""
+
+from struct import Struct
+from typing import NamedTuple
+
+from dcmstore.errors import PeerError
+
+C_STORE_RQ = 0x0001
+C_STORE_RSP = 0x8001
+C_ECHO_RQ = 0x0030
+C_ECHO_RSP = 0x8030
+NO_DATA_SET = 0x0101
+
+SUCCESS = 0x0000
+OUT_OF_RESOURCES = 0xA700
+DATA_SET_MISMATCH = 0xA900
+CANNOT_UNDERSTAND = 0xC000
+
+MAX_UID = 64
+MAX_COMMAND = 1 << 16
+"""Bytes that all the fragments of one command set may have together."""
+
+_ELEMENT = Struct("<HHI")
+_US = Struct("<H")
+_US_ELEMENT = Struct("<HHIH")
+_GROUP_LENGTH = Struct("<HHII")
+
+# Element numbers of group 0000.
+_SOP_CLASS, _FIELD, _MESSAGE_ID, _REPLY_TO = 0x0002, 0x0100, 0x0110, 0x0120
+_PRIORITY, _DATA_SET_TYPE, _STATUS, _SOP_INSTANCE = 0x0700, 0x0800, 0x0900, 0x1000
+_NAMES = {
+    _SOP_CLASS: "AffectedSOPClassUID",
+    _FIELD: "CommandField",
+    _MESSAGE_ID: "MessageID",
+    _REPLY_TO: "MessageIDBeingRespondedTo",
+    _PRIORITY: "Priority",
+    _DATA_SET_TYPE: "CommandDataSetType",
+    _STATUS: "Status",
+    _SOP_INSTANCE: "AffectedSOPInstanceUID",
+}
+
+
+class StoreRequest(NamedTuple):
+    """C-STORE-RQ (PS3.7 section 9.3.1.1)."""
+
+    message_id: int
+    sop_class: str
+    sop_instance: str
+    priority: int = 0
+    has_data: bool = True
+
+
+class StoreResponse(NamedTuple):
+    """C-STORE-RSP (PS3.7 section 9.3.1.2); ``message_id`` is the one responded to."""
+
+    message_id: int
+    status: int
+    sop_class: str = ""
+    sop_instance: str = ""
+    has_data: bool = False
+
+
+class EchoRequest(NamedTuple):
+    """C-ECHO-RQ (PS3.7 section 9.3.5.1)."""
+
+    message_id: int
+    sop_class: str
+    has_data: bool = False
+
+
+class EchoResponse(NamedTuple):
+    """C-ECHO-RSP (PS3.7 section 9.3.5.2); ``message_id`` is the one responded to."""
+
+    message_id: int
+    status: int
+    sop_class: str = ""
+    has_data: bool = False
+
+
+class OtherCommand(NamedTuple):
+    """Any other command; only its field says what it is."""
+
+    field: int
+    has_data: bool
+
+
+CommandSet = StoreRequest | StoreResponse | EchoRequest | EchoResponse | OtherCommand
+
+
+def decode(data: bytes | memoryview) -> CommandSet:
+    """Return the record of a whole command set.
+
+    Raises PeerError when an element runs out of the set, or a mandatory one is missing or bad.
+    """
+    elements: dict[int, bytes] = {}
+    data = bytes(data)
+    at, end = 0, len(data)
+    unpack = _ELEMENT.unpack_from
+    while end - at >= 8:
+        group, element, length = unpack(data, at)
+        at += 8
+        if length > end - at:
+            raise PeerError("0006:020b", "DIMSE Command Parse Failed: Element exceeds the command")
+        if group == 0:
+            elements[element] = data[at : at + length]
+        at += length
+    field = _number(elements, _FIELD)
+    has_data = _number(elements, _DATA_SET_TYPE) != NO_DATA_SET
+    if field == C_STORE_RQ:
+        sop_class = _uid(elements, _SOP_CLASS)
+        message_id = _number(elements, _MESSAGE_ID)
+        priority = _number(elements, _PRIORITY)
+        sop_instance = _uid(elements, _SOP_INSTANCE)
+        if not has_data or not sop_instance or not sop_class:
+            raise PeerError("0006:0203", "DIMSE Badly formed message")
+        return StoreRequest(message_id, sop_class, sop_instance, priority)
+    if field == C_ECHO_RQ:
+        sop_class = _uid(elements, _SOP_CLASS)
+        return EchoRequest(_number(elements, _MESSAGE_ID), sop_class, has_data)
+    if field == C_STORE_RSP:
+        return StoreResponse(
+            _number(elements, _REPLY_TO),
+            _number(elements, _STATUS),
+            _uid(elements, _SOP_CLASS) if _SOP_CLASS in elements else "",
+            _uid(elements, _SOP_INSTANCE) if _SOP_INSTANCE in elements else "",
+            has_data,
+        )
+    if field == C_ECHO_RSP:
+        return EchoResponse(
+            _number(elements, _REPLY_TO),
+            _number(elements, _STATUS),
+            _uid(elements, _SOP_CLASS) if _SOP_CLASS in elements else "",
+            has_data,
+        )
+    return OtherCommand(field, has_data)
+
+
+def encode(command: CommandSet) -> bytes:
+    """Return the bytes of a command set, its elements in ascending order (PS3.7 section 6.3.1)."""
+    match command:
+        case StoreRequest(message_id, sop_class, sop_instance, priority):
+            body = (
+                _uid_element(_SOP_CLASS, sop_class)
+                + _number_element(_FIELD, C_STORE_RQ)
+                + _number_element(_MESSAGE_ID, message_id)
+                + _number_element(_PRIORITY, priority)
+                + _number_element(_DATA_SET_TYPE, 1)
+                + _uid_element(_SOP_INSTANCE, sop_instance)
+            )
+        case StoreResponse(message_id, status, sop_class, sop_instance):
+            body = (
+                _uid_element(_SOP_CLASS, sop_class)
+                + _number_element(_FIELD, C_STORE_RSP)
+                + _number_element(_REPLY_TO, message_id)
+                + _number_element(_DATA_SET_TYPE, NO_DATA_SET)
+                + _number_element(_STATUS, status)
+                + _uid_element(_SOP_INSTANCE, sop_instance)
+            )
+        case EchoRequest(message_id, sop_class):
+            body = (
+                _uid_element(_SOP_CLASS, sop_class)
+                + _number_element(_FIELD, C_ECHO_RQ)
+                + _number_element(_MESSAGE_ID, message_id)
+                + _number_element(_DATA_SET_TYPE, NO_DATA_SET)
+            )
+        case EchoResponse(message_id, status, sop_class):
+            body = (
+                _uid_element(_SOP_CLASS, sop_class)
+                + _number_element(_FIELD, C_ECHO_RSP)
+                + _number_element(_REPLY_TO, message_id)
+                + _number_element(_DATA_SET_TYPE, NO_DATA_SET)
+                + _number_element(_STATUS, status)
+            )
+        case OtherCommand(field, has_data):
+            body = _number_element(_FIELD, field) + _number_element(
+                _DATA_SET_TYPE, 1 if has_data else NO_DATA_SET
+            )
+    return _GROUP_LENGTH.pack(0, 0, 4, len(body)) + body
+
+
+def _failed(element: int) -> PeerError:
+    return PeerError(
+        "0006:020b", f"DIMSE Command Parse Failed: Element: (0000,{element:04x}) {_NAMES[element]}"
+    )
+
+
+def _number(elements: dict[int, bytes], element: int) -> int:
+    value = elements.get(element)
+    if value is None or len(value) != 2:
+        raise _failed(element)
+    number: int = _US.unpack(value)[0]
+    return number
+
+
+def _uid(elements: dict[int, bytes], element: int) -> str:
+    value = elements.get(element)
+    if value is None:
+        raise _failed(element)
+    # Padding, and the blanks that some devices put inside, are no part of a UID.
+    uid = value.replace(b" ", b"").rstrip(b"\0")
+    if len(uid) > MAX_UID:
+        raise _failed(element)
+    return uid.decode("latin-1")
+
+
+def _number_element(element: int, value: int) -> bytes:
+    return _US_ELEMENT.pack(0, element, 2, value)
+
+
+def _uid_element(element: int, uid: str) -> bytes:
+    value = uid.encode("latin-1")
+    if len(value) & 1:
+        value += b"\0"
+    return _ELEMENT.pack(0, element, len(value)) + value

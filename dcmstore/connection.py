@@ -1,0 +1,389 @@
+"""One association without its socket: bytes in, events out (PS3.8 section 9.2, PS3.7 annex F).
+
+The owner puts received bytes where ``room`` says, tells ``received`` how many there are, and
+asks ``next_event`` until it returns None, which means: more bytes are needed. What this side
+says is returned as bytes for the owner to send.
+
+Received bytes stay in one buffer that is used again and again. A ``Data`` event shows a slice of
+it, valid until the next event. The buffer holds the largest P-DATA-TF PDU that was negotiated;
+only an A-ASSOCIATE PDU can make it grow, as its bytes arrive, to the 1 MiB that one may have.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from dcmstore import command, pdu
+from dcmstore.command import CommandSet
+from dcmstore.errors import LocalError, PeerError
+from dcmstore.states import PDU_EVENTS, Action, Event, State, transition
+
+BUFFER_SIZE = 1 << 18
+"""Bytes of the receive buffer: more than one PDU of 128 KiB, small enough for a CPU's cache."""
+
+_GATHER = 512
+"""Most buffers in one gathered send; IOV_MAX is 1024 on Linux."""
+
+
+class Command(NamedTuple):
+    """A whole command set has come in on a presentation context."""
+
+    context_id: int
+    command: CommandSet
+
+
+class Data(NamedTuple):
+    """One fragment of a data set; ``view`` is valid until the next event."""
+
+    context_id: int
+    view: memoryview
+    last: bool
+
+
+class Closed(NamedTuple):
+    """The peer closed the transport connection without a word."""
+
+
+ReceivedEvent = (
+    pdu.AssociateRequest
+    | pdu.AssociateAccept
+    | pdu.AssociateReject
+    | Command
+    | Data
+    | pdu.ReleaseRequest
+    | pdu.ReleaseReply
+    | pdu.Abort
+    | Closed
+)
+
+# Abort sources (PS3.8 table 9-26).
+_USER, _PROVIDER = 0, 2
+_UNEXPECTED_PDU = 2
+
+# How other protocols begin, for the log line of an admin who wonders who is calling.
+_STRANGERS = (
+    (b"\x16\x03", "a TLS handshake"),
+    (b"GET ", "an HTTP request"),
+    (b"POST ", "an HTTP request"),
+    (b"HEAD ", "an HTTP request"),
+    (b"PUT ", "an HTTP request"),
+    (b"OPTION", "an HTTP request"),
+    (b"CONNEC", "an HTTP request"),
+    (b"PRI * ", "an HTTP/2 request"),
+    (b"SSH-", "an SSH client"),
+    (b"HELO", "an SMTP client"),
+    (b"EHLO", "an SMTP client"),
+    (b"\x03\x00", "a remote desktop client"),
+)
+
+
+class Connection:
+    """The protocol machine of one association, on either side.
+
+    ``state`` is that of PS3.8 section 9.2; ``accepted`` maps the accepted presentation context
+    IDs to their transfer syntaxes, once negotiated. When ``next_event`` has raised PeerError,
+    ``farewell`` holds the PDU that the peer is owed before the connection is closed, or nothing.
+    """
+
+    def __init__(self, *, acceptor: bool, max_pdu: int) -> None:
+        self.state = State.Sta1
+        self.accepted: dict[int, str] = {}
+        self.farewell = b""
+        self._max_pdu = max_pdu
+        self._buffer = bytearray(BUFFER_SIZE)
+        self._view = memoryview(self._buffer)
+        self._start = 0
+        self._end = 0
+        self._pdu_end = 0  # of the P-DATA-TF PDU whose values are being delivered; 0: none
+        self._peer_closed = False
+        self._command = bytearray()
+        self._command_context = 0
+        self._data_context = 0  # of the data set that is coming in; 0: not known yet
+        self._in_data = False
+        self._step(Event.Evt5 if acceptor else Event.Evt1)
+        if not acceptor:
+            self._step(Event.Evt2)
+
+    # What comes in
+
+    def room(self) -> memoryview:
+        """Return where to put received bytes; invalidates the view of the last ``Data`` event."""
+        start, end = self._start, self._end
+        if start == end:
+            self._start = self._end = start = end = 0
+        elif start and (len(self._buffer) - end) * 2 < len(self._buffer):
+            # Half the buffer or less is left: move the part of a PDU that is here to the front.
+            self._view[: end - start] = self._view[start:end]
+            self._start, self._end = 0, end - start
+            start, end = self._start, self._end
+        if end == len(self._buffer):
+            self._grow()
+        return self._view[end:]
+
+    def received(self, count: int) -> None:
+        """Say that ``count`` bytes were put into ``room``; 0 says that the peer has closed."""
+        if count == 0:
+            self._peer_closed = True
+        self._end += count
+
+    @property
+    def mid_pdu(self) -> bool:
+        """Whether at least the header of a PDU is here that has not come in whole."""
+        return self._end - self._start >= 6
+
+    def next_event(self) -> ReceivedEvent | None:
+        """Return what the received bytes say next, or None if that takes more of them.
+
+        Raises PeerError when the peer broke the protocol; see ``farewell`` then.
+        """
+        try:
+            while True:
+                if self._pdu_end:
+                    event = self._next_value()
+                    if event is not None:
+                        return event
+                    continue
+                start, end = self._start, self._end
+                if end - start < 6:
+                    return self._starved()
+                pdu_type, length = pdu.PDU_HEADER.unpack_from(self._buffer, start)
+                self._check_header(pdu_type, length)
+                if end - start - 6 < length:
+                    return self._starved()
+                self._start = start + 6
+                if pdu_type == pdu.P_DATA_TF and self.state is State.Sta6:
+                    self._pdu_end = start + 6 + length
+                    if length == 0:
+                        raise _malformed("PDU without a presentation data value")
+                    continue
+                self._start += length
+                control = self._control(pdu_type, self._view[start + 6 : start + 6 + length])
+                if control is not None:
+                    return control
+        except PeerError:
+            # After this nothing of the connection can be trusted; what remains is to say so.
+            if self.state is State.Sta6 and not self.farewell:
+                self.farewell = pdu.encode(pdu.Abort(_USER, 0))
+            self.state = State.Sta13
+            raise
+
+    def abandon_data(self) -> None:
+        """Expect a command next although a data set is under way (its time has run out)."""
+        self._in_data = False
+
+    # What goes out
+
+    def accept(self, accept: pdu.AssociateAccept) -> bytes:
+        """Return the A-ASSOCIATE-AC that answers the request."""
+        self._step(Event.Evt7)
+        self._note_accepted(accept)
+        return pdu.encode(accept)
+
+    def reject(self, reject: pdu.AssociateReject) -> bytes:
+        """Return the A-ASSOCIATE-RJ that answers the request."""
+        self._step(Event.Evt8)
+        return pdu.encode(reject)
+
+    def release(self) -> bytes:
+        """Return the A-RELEASE-RQ that asks for an orderly end."""
+        self._step(Event.Evt11)
+        return pdu.encode(pdu.ReleaseRequest())
+
+    def release_reply(self) -> bytes:
+        """Return the A-RELEASE-RP that answers the peer's request."""
+        self._step(Event.Evt14)
+        return pdu.encode(pdu.ReleaseReply())
+
+    def abort(self) -> bytes:
+        """Return the A-ABORT of a service user, or nothing if the peer would not expect one."""
+        if self.state in (State.Sta1, State.Sta2, State.Sta4, State.Sta13):
+            return b""
+        self._step(Event.Evt15)
+        return pdu.encode(pdu.Abort(_USER, 0))
+
+    def message(self, context_id: int, command_set: bytes, limit: int) -> bytes:
+        """Return the PDUs of a command, with ``limit`` bytes of it at most in each.
+
+        Raises LocalError if the peer takes so little that nothing can be said.
+        """
+        self._may_send(limit)
+        if len(command_set) <= limit:
+            return _fragment(context_id, pdu.COMMAND | pdu.LAST, command_set)
+        pieces = []
+        for at in range(0, len(command_set), limit):
+            last = pdu.LAST if at + limit >= len(command_set) else 0
+            pieces.append(_fragment(context_id, pdu.COMMAND | last, command_set[at : at + limit]))
+        return b"".join(pieces)
+
+    def data(
+        self, context_id: int, data: memoryview, limit: int, first: bytes = b""
+    ) -> Iterator[list[bytes | memoryview]]:
+        """Yield the PDUs of a data set as lists of buffers to send gathered, copying nothing.
+
+        ``first`` (the command's PDUs) goes ahead of them in the same list.
+        """
+        self._may_send(limit)
+        header = pdu.PDATA_HEADER.pack(pdu.P_DATA_TF, limit + 6, limit + 2, context_id, 0)
+        buffers: list[bytes | memoryview] = [first] if first else []
+        at, end = 0, len(data)
+        while end - at > limit:
+            buffers.append(header)
+            buffers.append(data[at : at + limit])
+            at += limit
+            if len(buffers) >= _GATHER:
+                yield buffers
+                buffers = []
+        rest = end - at
+        buffers.append(
+            pdu.PDATA_HEADER.pack(pdu.P_DATA_TF, rest + 6, rest + 2, context_id, pdu.LAST)
+        )
+        buffers.append(data[at:])
+        yield buffers
+
+    # Inside
+
+    def _step(self, event: Event) -> Action:
+        action, self.state = transition(self.state, event)
+        return action
+
+    def _may_send(self, limit: int) -> None:
+        if self.state is not State.Sta6:
+            raise LocalError("0006:0106", "association is not established")
+        if limit <= 0:
+            raise LocalError("0006:0109", "maximum PDU length of the peer is too small")
+
+    def _note_accepted(self, accept: pdu.AssociateAccept) -> None:
+        for context in accept.contexts:
+            if context.result == 0:
+                # Of two contexts with one ID the first counts.
+                self.accepted.setdefault(context.id, context.transfer_syntax)
+
+    def _starved(self) -> Closed | None:
+        if not self._peer_closed:
+            return None
+        if self.state is State.Sta2 and self._end > self._start:
+            raise PeerError("0006:0310", "DUL network closed")
+        if self.state is not State.Sta1:
+            self._step(Event.Evt17)
+        self._start = self._end = 0
+        return Closed()
+
+    def _grow(self) -> None:
+        # Bytes that a PDU announces cost nothing until they are here.
+        size = min(2 * len(self._buffer), pdu.MAX_ASSOCIATE_LENGTH + 6)
+        buffer = bytearray(size)
+        buffer[: self._end] = self._view[: self._end]
+        self._buffer, self._view = buffer, memoryview(buffer)
+
+    def _check_header(self, pdu_type: int, length: int) -> None:
+        if pdu_type == pdu.P_DATA_TF and length <= self._max_pdu:
+            return
+        try:
+            pdu.check_header(pdu_type, length, self._max_pdu)
+        except PeerError as error:
+            if pdu_type not in PDU_EVENTS and self.state in (State.Sta2, State.Sta5):
+                raise PeerError(error.condition, error.text + self._stranger()) from None
+            raise
+
+    def _stranger(self) -> str:
+        head = bytes(self._view[self._start : self._end][:8])
+        for start, what in _STRANGERS:
+            if head.startswith(start):
+                return f" (the peer speaks another protocol: {what})"
+        return ""
+
+    def _control(self, pdu_type: int, body: memoryview) -> ReceivedEvent | None:
+        """Act on a PDU other than P-DATA-TF in an association; None for one to be ignored."""
+        state = self.state
+        action = self._step(PDU_EVENTS[pdu_type])
+        match action:
+            case Action.AA_1:
+                self.farewell = pdu.encode(pdu.Abort(_USER, 0))
+                raise PeerError("0006:0303", f"unexpected PDU of type {pdu_type:02x}")
+            case Action.AA_8:
+                self.farewell = pdu.encode(pdu.Abort(_PROVIDER, _UNEXPECTED_PDU))
+                raise PeerError(
+                    "0006:020c", f"DIMSE Read PDV failed: unexpected PDU {pdu_type:02x}"
+                )
+            case Action.AA_6 | Action.AA_7:
+                return None
+        received = pdu.decode(pdu_type, body)
+        if isinstance(received, pdu.AssociateRequest) and not received.protocol_version & 1:
+            self.state = State.Sta13
+            self.farewell = pdu.encode(pdu.AssociateReject(1, 2, 2))
+            raise PeerError(
+                "0006:0322",
+                f"DUL Unsupported peer protocol {received.protocol_version:04x};"
+                " expected 0001 in parseAssociate",
+            )
+        if isinstance(received, pdu.AssociateAccept):
+            self._note_accepted(received)
+        if isinstance(received, pdu.PData):
+            # Data that crosses our release request; nobody here waits for it any more.
+            return None
+        if state is State.Sta7 and isinstance(received, pdu.ReleaseRequest):
+            raise PeerError("0006:0306", "release collision")
+        return received
+
+    def _next_value(self) -> Command | Data | None:
+        """Take the next presentation data value of the PDU; None for an unfinished command."""
+        at, pdu_end = self._start, self._pdu_end
+        if pdu_end - at < 6:
+            raise _malformed("presentation data value without a header")
+        length, context_id, control = pdu.PDV_HEADER.unpack_from(self._buffer, at)
+        value_end = at + 4 + length
+        if length < 2 or value_end > pdu_end:
+            raise _malformed("presentation data value exceeds its PDU")
+        self._start = value_end
+        if value_end == pdu_end:
+            self._pdu_end = 0
+        if length & 1:
+            raise PeerError("0006:020d", f"DIMSE: Odd Fragment Length: {length - 2}")
+        if context_id not in self.accepted:
+            raise PeerError("0006:0101", "ASC Bad presentation context ID")
+        if control & pdu.COMMAND:
+            if self._in_data:
+                raise PeerError("0006:020d", "DIMSE: command fragment inside a data set")
+            return self._command_fragment(
+                context_id, self._view[at + 6 : value_end], bool(control & pdu.LAST)
+            )
+        if not self._in_data:
+            raise PeerError("0006:020d", "DIMSE: data set fragment where a command is expected")
+        if context_id != self._data_context:
+            if self._data_context:
+                raise PeerError("0006:0206", "DIMSE: data set on two presentation contexts")
+            self._data_context = context_id
+        last = bool(control & pdu.LAST)
+        if last:
+            self._in_data = False
+        return Data(context_id, self._view[at + 6 : value_end], last)
+
+    def _command_fragment(
+        self, context_id: int, fragment: memoryview, last: bool
+    ) -> Command | None:
+        if self._command:
+            if context_id != self._command_context:
+                raise PeerError("0006:0206", "DIMSE: command on two presentation contexts")
+            if len(self._command) + len(fragment) > command.MAX_COMMAND:
+                raise PeerError("0006:020b", "DIMSE Command Parse Failed: command is too long")
+        if not last:
+            self._command_context = context_id
+            self._command += fragment
+            return None
+        if self._command:
+            whole = bytes(self._command) + fragment
+            self._command.clear()
+        else:
+            whole = bytes(fragment)
+        received = command.decode(whole)
+        self._in_data = received.has_data
+        self._data_context = 0
+        return Command(context_id, received)
+
+
+def _fragment(context_id: int, control: int, data: bytes) -> bytes:
+    size = len(data)
+    return pdu.PDATA_HEADER.pack(pdu.P_DATA_TF, size + 6, size + 2, context_id, control) + data
+
+
+def _malformed(what: str) -> PeerError:
+    return PeerError("0006:0309", f"DUL Illegal PDU: {what}")

@@ -1,0 +1,147 @@
+"""Pure association negotiation: a request and a policy give an acceptance or a rejection.
+
+The sender's proposals live with the sender; the rules here are those of the acceptor
+(PS3.8 section 7.1.1, PS3.7 annex D).
+"""
+
+from typing import NamedTuple
+
+from dcmstore import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION, pdu, uids
+
+# Presentation context results (PS3.8 table 9-18).
+ACCEPTED = 0
+USER_REJECTION = 1
+NO_REASON = 2
+ABSTRACT_SYNTAX_NOT_SUPPORTED = 3
+TRANSFER_SYNTAXES_NOT_SUPPORTED = 4
+
+_UNCOMPRESSED = (uids.EXPLICIT_LITTLE, uids.EXPLICIT_BIG, uids.IMPLICIT_LITTLE)
+_BASE = "1.2.840.10008.1.2"
+_EVERYTHING = (
+    *(
+        _BASE + suffix
+        for suffix in (
+            ".4.91 .4.90 .4.51 .4.50 .4.70 .4.81 .4.80 .5 .4.100 .4.100.1 .4.101 .4.101.1 .4.102"
+            " .4.102.1 .4.103 .4.103.1 .4.104 .4.104.1 .4.105 .4.105.1 .4.106 .4.106.1"
+            " .4.107 .4.108"
+            " .4.201 .4.202 .4.203 .4.110 .4.111 .4.112 .8.1 .1.99 .1.98 .1 .2"
+        ).split()
+    ),
+    uids.IMPLICIT_LITTLE,
+)
+_PREFERRED = {
+    "prefer-lossless": ".4.70",
+    "prefer-jpeg8": ".4.50",
+    "prefer-jpeg12": ".4.51",
+    "prefer-j2k-lossless": ".4.90",
+    "prefer-j2k-lossy": ".4.91",
+    "prefer-jls-lossless": ".4.80",
+    "prefer-jls-lossy": ".4.81",
+    "prefer-mpeg2": ".4.100",
+    "prefer-mpeg2-high": ".4.101",
+    "prefer-mpeg4": ".4.102",
+    "prefer-mpeg4-bd": ".4.103",
+    "prefer-mpeg4-2-2d": ".4.104",
+    "prefer-mpeg4-2-3d": ".4.105",
+    "prefer-mpeg4-2-st": ".4.106",
+    "prefer-hevc": ".4.107",
+    "prefer-hevc10": ".4.108",
+    "prefer-rle": ".5",
+    "prefer-deflated": ".1.99",
+}
+
+
+class Rejection(NamedTuple):
+    """The answer to a request that is refused, and why in words."""
+
+    pdu: pdu.AssociateReject
+    reason: str
+
+
+class Policy(NamedTuple):
+    """What the acceptor agrees to.
+
+    ``transfer_syntaxes`` is its own list, most wanted first; the peer's order does not count.
+    ``promiscuous`` also takes abstract syntaxes that are in no table at all.
+    """
+
+    transfer_syntaxes: tuple[str, ...]
+    abstract_syntaxes: frozenset[str]
+    promiscuous: bool = False
+    refuse: bool = False
+    reject_anonymous: bool = False
+    max_pdu: int = 16384
+
+
+def preference(option: str) -> tuple[str, ...]:
+    """Return the acceptor's transfer syntaxes for a ``--prefer-*`` option's name without dashes."""
+    match option:
+        case "prefer-uncompr" | "prefer-little":
+            return _UNCOMPRESSED
+        case "prefer-big":
+            return (uids.EXPLICIT_BIG, uids.EXPLICIT_LITTLE, uids.IMPLICIT_LITTLE)
+        case "implicit":
+            return (uids.IMPLICIT_LITTLE,)
+        case "accept-all":
+            return _EVERYTHING
+    return (_BASE + _PREFERRED[option], *_UNCOMPRESSED)
+
+
+def default_abstract_syntaxes() -> frozenset[str]:
+    """Return Verification and the storage SOP classes accepted without a profile."""
+    return frozenset((uids.VERIFICATION, *uids.accepted_storage_classes()))
+
+
+def answer(request: pdu.AssociateRequest, policy: Policy) -> pdu.AssociateAccept | Rejection | None:
+    """Answer a request; None means: drop it unanswered, since it proposes nothing at all.
+
+    The order of the checks is the reference's and can be seen by a peer that fails several.
+    """
+    if policy.refuse:
+        return Rejection(
+            pdu.AssociateReject(1, 1, 1), "Refusing Association (forced via command line)"
+        )
+    if not request.contexts:
+        return None
+    results = tuple(_result(context, policy) for context in request.contexts)
+    if request.application_context != uids.APPLICATION_CONTEXT:
+        return Rejection(
+            pdu.AssociateReject(1, 1, 2),
+            "Association Rejected: Bad Application Context Name: " + request.application_context,
+        )
+    if policy.reject_anonymous and not request.implementation_class:
+        return Rejection(
+            pdu.AssociateReject(1, 1, 1),
+            "Association Rejected: No Implementation Class UID provided",
+        )
+    return pdu.AssociateAccept(
+        called=request.called,
+        calling=request.calling,
+        contexts=results,
+        max_length=policy.max_pdu,
+        implementation_class=IMPLEMENTATION_CLASS_UID,
+        implementation_version=IMPLEMENTATION_VERSION,
+        raw_titles=request.raw_titles,
+    )
+
+
+def _result(context: pdu.PresentationContext, policy: Policy) -> pdu.ContextResult:
+    abstract = context.abstract_syntax
+    if abstract not in policy.abstract_syntaxes and not (
+        policy.promiscuous and uids.lookup(abstract) is None
+    ):
+        return pdu.ContextResult(context.id, ABSTRACT_SYNTAX_NOT_SUPPORTED, uids.IMPLICIT_LITTLE)
+    proposed = context.transfer_syntaxes
+    for transfer_syntax in policy.transfer_syntaxes:
+        if transfer_syntax in proposed:
+            return pdu.ContextResult(context.id, ACCEPTED, transfer_syntax)
+    return pdu.ContextResult(context.id, TRANSFER_SYNTAXES_NOT_SUPPORTED, uids.IMPLICIT_LITTLE)
+
+
+def send_limit(peer_max: int, own_max: int = 131072) -> int:
+    """Return the most data bytes one PDV to this peer may hold; always even.
+
+    ``peer_max`` is the peer's maximum length, 0 for no limit (PS3.8 annex D.1); twelve bytes of
+    each PDU are its header and the PDV's. A result of 0 or less means: nothing can be sent.
+    """
+    return (min(peer_max or own_max, own_max) - 12) & ~1

@@ -1,0 +1,190 @@
+"""The only code that touches an association's socket: receives with deadlines, gathered sends.
+
+The socket is blocking; SO_RCVTIMEO and SO_SNDTIMEO bound every wait, which costs one system call
+a receive where Python's own time-outs cost two (socket(7), tcp(7)).
+"""
+
+import os
+import socket
+import time
+from collections.abc import Iterable, Iterator
+from struct import Struct
+from typing import NamedTuple
+
+from dcmstore.connection import Closed, Connection, ReceivedEvent
+from dcmstore.errors import PeerError
+
+_TIMEVAL = Struct("@ll")
+_DRAIN_SIZE = 1 << 16
+
+
+class TimedOut(NamedTuple):
+    """Nothing came in for as long as the caller was ready to wait."""
+
+
+class Link:
+    """An association's connection and the socket below it.
+
+    ``timeout`` is how many seconds one receive or send may block, None for ever.
+    """
+
+    def __init__(self, sock: socket.socket, connection: Connection, timeout: float | None) -> None:
+        self.connection = connection
+        self._socket = sock
+        self._timeout = timeout
+        self._receive_timeout: float | None = -1.0  # what the socket is set to; -1: not known
+        self._deadline: float | None = None
+        self._body_time: float | None = None
+        self._patience: float | None = None
+        self._interrupted = False
+        self._is_tcp = sock.family in (socket.AF_INET, socket.AF_INET6)
+        self._set_buffers()
+        self._set_timeout(socket.SO_SNDTIMEO, timeout)
+
+    def _set_buffers(self) -> None:
+        if not self._is_tcp:
+            return
+        nodelay = os.environ.get("TCP_NODELAY")
+        if nodelay is None or _integer(nodelay) != 0:
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        size = _integer(os.environ.get("TCP_BUFFER_LENGTH", ""))
+        if size > 0:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
+
+    def expect_answer_within(self, seconds: float | None, body: float | None) -> None:
+        """Bound the next PDU as a whole, however slowly its bytes drip in.
+
+        ``seconds`` until its header is here, then ``body`` more until the rest of it is.
+        """
+        self._deadline = None if seconds is None else time.monotonic() + seconds
+        self._body_time = body
+
+    def expect_anything(self) -> None:
+        """Bound each receive by the socket's time-out only, as for an idle association."""
+        self._deadline = self._body_time = None
+
+    def set_patience(self, seconds: float | None) -> None:
+        """Yield ``TimedOut`` when a receive takes that long; None: be patient (``timeout``)."""
+        self._patience = seconds
+
+    def interrupt(self) -> None:
+        """Make a receive, a blocked one too, find the end of input (called by signal handlers)."""
+        self._interrupted = True
+        try:
+            self._socket.shutdown(socket.SHUT_RD)
+        except OSError:
+            # Not connected any more: a receive then ends by itself.
+            return
+
+    def events(self) -> Iterator[ReceivedEvent | TimedOut]:
+        """Yield what the peer says, waiting for it as long as was agreed.
+
+        Ends after ``Closed``; an expired time-out of the socket counts as a close, but
+        ``TimedOut`` is yielded where ``set_patience`` or ``expect_answer_within`` set the limit.
+        Raises PeerError.
+        """
+        connection = self.connection
+        while True:
+            event = connection.next_event()
+            if event is not None:
+                yield event
+                if type(event) is Closed:
+                    return
+                continue
+            room = connection.room()
+            count = self._receive(room)
+            if count is None:
+                yield TimedOut()
+            else:
+                connection.received(count)
+
+    def _receive(self, room: memoryview) -> int | None:
+        """Receive into ``room``: the count, 0 at the end of input, None when time ran out."""
+        if self._interrupted:
+            return 0
+        limit = self._timeout if self._patience is None else self._patience
+        timed = self._patience is not None
+        if self._deadline is not None:
+            if self._body_time is not None and self.connection.mid_pdu:
+                self._deadline, self._body_time = time.monotonic() + self._body_time, None
+            limit = self._deadline - time.monotonic()
+            timed = True
+            if limit <= 0:
+                return None
+        if limit != self._receive_timeout:
+            self._set_timeout(socket.SO_RCVTIMEO, limit)
+            self._receive_timeout = limit
+        try:
+            count = self._socket.recv_into(room)
+        except BlockingIOError:
+            return None if timed else 0
+        except OSError:
+            # Reset, unreachable, aborted: for the association all the same as a close.
+            return 0
+        if count < len(room) and self._is_tcp:
+            # The option does not stick. A sender with Nagle's algorithm holds the next small
+            # segment back until this one is acknowledged, and a delayed one costs 40 ms.
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        return count
+
+    def send(self, data: bytes) -> None:
+        """Send all of ``data``. Raises PeerError when the peer takes no more of it."""
+        try:
+            self._socket.sendall(data)
+        except OSError:
+            raise _gone() from None
+
+    def send_gathered(self, lists: Iterable[list[bytes | memoryview]]) -> None:
+        """Send each list of buffers with one system call where it fits. Raises PeerError."""
+        for buffers in lists:
+            total = sum(map(len, buffers))
+            try:
+                sent = self._socket.sendmsg(buffers)
+                if sent < total:
+                    self._send_rest(buffers, sent)
+            except OSError:
+                raise _gone() from None
+
+    def _send_rest(self, buffers: list[bytes | memoryview], sent: int) -> None:
+        for buffer in buffers:
+            if sent >= len(buffer):
+                sent -= len(buffer)
+            else:
+                self._socket.sendall(memoryview(buffer)[sent:])
+                sent = 0
+
+    def wait_for_close(self, seconds: float) -> None:
+        """Let the peer close first (PS3.8 section 9.1.5), for ``seconds`` at most."""
+        deadline = time.monotonic() + seconds
+        scrap = bytearray(_DRAIN_SIZE)
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+            while (left := deadline - time.monotonic()) > 0 and not self._interrupted:
+                self._set_timeout(socket.SO_RCVTIMEO, left)
+                if not self._socket.recv_into(scrap):
+                    return
+        except OSError:
+            # Closed, reset or out of time: there is nothing more to wait for.
+            return
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+    def _set_timeout(self, option: int, seconds: float | None) -> None:
+        # A zero in the option means for ever, so the shortest time is one microsecond.
+        micro = 0 if seconds is None else max(1, int(seconds * 1_000_000))
+        value = _TIMEVAL.pack(micro // 1_000_000, micro % 1_000_000)
+        self._socket.setsockopt(socket.SOL_SOCKET, option, value)
+
+
+def _integer(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        return 0
+
+
+def _gone() -> PeerError:
+    return PeerError("0006:0317", "Peer aborted Association (or never connected)")

@@ -1,0 +1,41 @@
+"""Process titles, as ps(1) shows them."""
+
+from functools import cache
+from typing import Protocol
+
+
+class _SetTitle(Protocol):
+    def __call__(self, title: str) -> None: ...
+
+
+@cache
+def _setter() -> _SetTitle:
+    from setproctitle import setproctitle
+
+    return setproctitle
+
+
+def master(program: str, listening: str, children: int, limit: int | None) -> None:
+    """Show where the master listens and how many associations are served."""
+    count = f"{children}/{limit}" if limit else str(children)
+    _setter()(f"{program}: master [listening {listening}, {count} associations]")
+
+
+def waiting(program: str, peer: str) -> None:
+    """Show a process that has a connection and no association yet."""
+    _setter()(f"{program}: {peer} [connected]")
+
+
+def association(
+    program: str, calling: str, peer: str, called: str, objects: int, received: int
+) -> None:
+    """Show whom a process serves, the objects stored and the bytes received so far."""
+    _setter()(
+        f"{program}: {_plain(calling)}@{peer} -> {_plain(called)}"
+        f" [{objects} objects, {received / 1e6:.1f} MB]"
+    )
+
+
+def _plain(title: str) -> str:
+    # An AE title comes from the network; a terminal that shows it must not obey it.
+    return "".join(c if " " <= c <= "~" else "?" for c in title)
