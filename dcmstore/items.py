@@ -5,7 +5,7 @@ padding. Fields that are absent decode as 0 or ``""``, and empty fields are not 
 Decoding raises PeerError, encoding ValueError or struct.error for what a field cannot hold.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from struct import Struct
 from typing import NamedTuple
 
@@ -30,6 +30,9 @@ _USER_IDENTITY_RESPONSE = 0x59
 
 _ITEM = Struct(">BxH")
 _CONTEXT = Struct(">BxHBxBx")
+_SHORT = Struct(">H")
+_TWO_SHORTS = Struct(">HH")
+_LONG = Struct(">I")
 _NAME_LENGTH = 64
 
 
@@ -100,9 +103,8 @@ def bad_length(what: str, got: int, needed: int) -> PeerError:
     return PeerError("0006:0308", f"DUL Illegal {what}: {got} bytes, {needed} needed")
 
 
-def split(data: bytes, at: int = 0) -> list[tuple[int, bytes]]:
+def split(data: bytes, at: int = 0) -> Iterator[tuple[int, bytes]]:
     """Cut the items that fill ``data`` from offset ``at`` into types and contents."""
-    items = []
     end = len(data)
     header = _ITEM.unpack_from
     while at < end:
@@ -113,9 +115,8 @@ def split(data: bytes, at: int = 0) -> list[tuple[int, bytes]]:
         after = at + length
         if after > end:
             raise bad_length(f"item of type {kind:02x}", end - at, length)
-        items.append((kind, data[at:after]))
+        yield kind, data[at:after]
         at = after
-    return items
 
 
 def join(kind: int, content: bytes) -> bytes:
@@ -292,12 +293,11 @@ class _Fields:
 
 def encode_user_information(user: UserInformation) -> bytes:
     """Return the user information item; its sub-items stand in the order of their types."""
-    items = [join(_MAX_LENGTH, user.max_length.to_bytes(4, "big"))]
+    items = [join(_MAX_LENGTH, _LONG.pack(user.max_length))]
     if user.implementation_class:
         items.append(join(_IMPLEMENTATION_CLASS, encode_name(user.implementation_class)))
     if user.async_window is not None:
-        window = b"".join([n.to_bytes(2, "big") for n in user.async_window])
-        items.append(join(_ASYNC_WINDOW, window))
+        items.append(join(_ASYNC_WINDOW, _TWO_SHORTS.pack(*user.async_window)))
     for sop_class, scu, scp in user.roles:
         items.append(join(_ROLE, _sized(encode_name(sop_class)) + bytes((scu, scp))))
     if user.implementation_version:
@@ -318,4 +318,4 @@ def encode_user_information(user: UserInformation) -> bytes:
 
 
 def _sized(content: bytes) -> bytes:
-    return len(content).to_bytes(2, "big") + content
+    return _SHORT.pack(len(content)) + content
