@@ -1,0 +1,119 @@
+"""``python -m bench``: compare storescpd and storescu with DCMTK's storescp and storescu."""
+
+import argparse
+import re
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import FrameType
+
+from bench import machine, report
+from bench.data import Data
+from bench.peers import BenchError, dcmtk_suite, our_suite
+from bench.results import Result, results
+from bench.rows import FULL, PEERS, QUICK, rows
+from bench.trials import Setup
+
+MEMORY_FOLDER = Path("/dev/shm")
+SPACE = 3 << 30  # bytes: the objects, and what two receivers write of them
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="python -m bench",
+        description="Compare storescpd and storescu with DCMTK's storescp and storescu.",
+    )
+    made.add_argument(
+        "--quick",
+        action="store_true",
+        help="few and small objects, each run once: a check of the bench, not a measurement",
+    )
+    made.add_argument(
+        "--rows",
+        metavar="PATTERN",
+        default="",
+        help='only rows that the regular expression is found in, such as "send" or "CT.*installed"',
+    )
+    made.add_argument("--repeat", type=int, metavar="N", help="timed runs of each side (3)")
+    made.add_argument("--json", type=Path, metavar="FILE", help="(bench/out/TIME.json)")
+    made.add_argument(
+        "--self-check",
+        action="store_true",
+        help="DCMTK on both sides: how far from 1 the ratios come without a cause",
+    )
+    made.add_argument("--list", action="store_true", help="print the names of the rows and exit")
+    return made
+
+
+def scratch_parent() -> Path | None:
+    """A folder in memory, where it has room; None for the usual temporary folder."""
+    if MEMORY_FOLDER.is_dir() and shutil.disk_usage(MEMORY_FOLDER).free > SPACE:
+        return MEMORY_FOLDER
+    return None
+
+
+def say(text: str) -> None:
+    """Progress, on a terminal only."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r\033[K{text}")
+        sys.stderr.flush()
+
+
+def interrupted(number: int, frame: FrameType | None) -> None:
+    """End by way of every ``finally``, so that no server stays behind."""
+    raise SystemExit(128 + number)
+
+
+def main() -> int:
+    """Exit status: 0 when all rows were measured, whatever their verdicts; 1 otherwise."""
+    arguments = parser()
+    options = arguments.parse_args()
+    scale = QUICK if options.quick else FULL
+    repeat = scale.repeat if options.repeat is None else options.repeat
+    if repeat < 1:
+        arguments.error("--repeat: at least 1")
+    try:
+        wanted = re.compile(options.rows, re.IGNORECASE)
+    except re.error as error:
+        arguments.error(f"--rows: {error}")
+    jobs = [(row, p) for row in rows(scale) for p in PEERS if wanted.search(f"{row.name}, {p}")]
+    if not jobs:
+        arguments.error(f"no row matches {options.rows}")
+    if options.list:
+        print("\n".join(f"{row.name}, {peers}" for row, peers in jobs))
+        return 0
+    signal.signal(signal.SIGTERM, interrupted)
+    try:
+        dcmtk = dcmtk_suite()
+        ours = dcmtk._replace(name="DCMTK-too") if options.self_check else our_suite()
+    except BenchError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    start = time.monotonic()
+    done: list[Result] = []
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=scratch_parent()) as name:
+        scratch = Path(name)
+        facts = machine.facts(scratch, (ours, dcmtk))
+        setup = Setup(scratch, Data(scratch / "data", scale.sizes), dcmtk, False)
+        done.extend(results(jobs, setup, (ours, dcmtk), repeat, say))
+    say("")
+    facts["seconds"] = round(time.monotonic() - start, 1)
+    facts["scale"] = "quick: not a measurement" if options.quick else "full"
+    path = options.json or Path(__file__).parent / "out" / time.strftime("%Y%m%dT%H%M%S.json")
+    report.write_json(path, facts, done)
+    for key, fact in facts.items():
+        print(f"{key}: {fact}")
+    print()
+    print(report.text(done, report.coloured if sys.stdout.isatty() else report.plain))
+    print(f"\n{path}")
+    return int(any(not result.sides for result in done))
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
