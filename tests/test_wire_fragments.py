@@ -1,4 +1,4 @@
-"""One message in many shapes: values cut and packed into PDUs in every legal way (PS3.8 annex E)."""
+"""One message in many shapes: values cut and packed into PDUs in every legal way (PS3.8)."""
 
 import pytest
 from conftest import StartReceiver
