@@ -1,0 +1,108 @@
+"""Arguments split into options with their values, and parameters.
+
+Nothing is judged here but whether an option exists and has all its values.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from dcmstore.optiontable import Option, Program
+
+# Separators are blanks; text up to an opening quote belongs to what is quoted.
+_IN_COMMAND_FILE = re.compile(
+    r"""([^ \t\r\n"']*)(?:"([^"]*)("|\Z)|'([^']*)('|\Z))|([^ \t\r\n"']+)"""
+)
+
+
+class UsageError(Exception):
+    """The command line cannot be obeyed; the text is for the user. Hooks may raise it."""
+
+
+class Occurrence(NamedTuple):
+    """An option on the command line; ``position`` grows from left to right."""
+
+    position: int
+    option: Option
+    values: tuple[str, ...]
+
+
+class CommandLine:
+    """Arguments split into options with their values, and parameters.
+
+    Raises UsageError at the first unknown option or missing value.
+    """
+
+    def __init__(self, program: Program, arguments: Sequence[str]) -> None:
+        names = {}
+        self.blocks: dict[str, list[Option]] = {}
+        for row in program.rows():
+            names[row.long] = row
+            if row.short:
+                names[row.short] = row
+            if row.block:
+                self.blocks.setdefault(row.block, []).append(row)
+        self.occurrences: list[Occurrence] = []
+        self.last: dict[str, Occurrence] = {}
+        self.parameters: list[str] = []
+        self.shown: list[str] = []  # the arguments, with short names made long
+        rest = iter(enumerate(arguments))
+        for position, argument in rest:
+            if not _is_option(argument):
+                self.parameters.append(argument)
+                self.shown.append(argument)
+                continue
+            option = names.get(argument)
+            if option is None:
+                raise UsageError(f"Unknown option {argument}")
+            values = tuple(value for _, (_, value) in zip(option.values, rest, strict=False))
+            if len(values) < len(option.values):
+                raise UsageError(f"Missing value for option {option.long}")
+            occurrence = Occurrence(position, option, values)
+            self.occurrences.append(occurrence)
+            self.last[option.long] = occurrence
+            self.shown += (option.long, *values)
+
+    def winner(self, block: str) -> Option | None:
+        """The rightmost option of a block, or the block's default."""
+        rows = self.blocks[block]
+        given = [self.last[row.long] for row in rows if row.long in self.last]
+        if given:
+            return max(given, key=lambda occurrence: occurrence.position).option
+        return next((row for row in rows if row.default is True), None)
+
+    def in_effect(self, option: Option) -> bool:
+        """Whether an option was given, or is a default, and nothing displaced it."""
+        if option.block:
+            return self.winner(option.block) is option
+        return option.long in self.last
+
+
+def _is_option(argument: str) -> bool:
+    return len(argument) > 1 and argument[0] in "-+" and argument[1] not in "0123456789"
+
+
+def expand(arguments: Sequence[str]) -> Iterator[str]:
+    """Put the contents of command files in the place of ``@NAME``; one level deep.
+
+    Raises UsageError if one cannot be read.
+    """
+    for argument in arguments:
+        if len(argument) > 1 and argument[0] == "@":
+            yield from _read_command_file(argument[1:])
+        else:
+            yield argument
+
+
+def _read_command_file(name: str) -> Iterator[str]:
+    try:
+        with open(name, "rb") as file:
+            text = os.fsdecode(file.read())
+    except (OSError, ValueError):  # a name that holds NUL is a ValueError
+        raise UsageError(f"Cannot open command file '{name}'") from None
+    for match in _IN_COMMAND_FILE.finditer(text):
+        before, double, double_end, single, single_end, plain = match.groups("")
+        argument = before + double + single + plain
+        if argument or double_end or single_end:
+            yield argument
