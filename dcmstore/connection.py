@@ -20,6 +20,9 @@ from dcmstore.states import PDU_EVENTS, Action, Event, State, transition
 BUFFER_SIZE = 1 << 18
 """Bytes of the receive buffer: more than one PDU of 128 KiB, small enough for a CPU's cache."""
 
+UNEXPECTED_PDU = "0006:0303"
+"""Condition: a PDU that exists came where the protocol has no place for it."""
+
 _GATHER = 512
 """Most buffers in one gathered send; IOV_MAX is 1024 on Linux."""
 
@@ -57,7 +60,7 @@ ReceivedEvent = (
 
 # Abort sources (PS3.8 table 9-26).
 _USER, _PROVIDER = 0, 2
-_UNEXPECTED_PDU = 2
+_UNEXPECTED = 2
 
 # How other protocols begin, for the log line of an admin who wonders who is calling.
 _STRANGERS = (
@@ -298,9 +301,9 @@ class Connection:
         match action:
             case Action.AA_1:
                 self.farewell = pdu.encode(pdu.Abort(_USER, 0))
-                raise PeerError("0006:0303", f"unexpected PDU of type {pdu_type:02x}")
+                raise PeerError(UNEXPECTED_PDU, f"unexpected PDU of type {pdu_type:02x}")
             case Action.AA_8:
-                self.farewell = pdu.encode(pdu.Abort(_PROVIDER, _UNEXPECTED_PDU))
+                self.farewell = pdu.encode(pdu.Abort(_PROVIDER, _UNEXPECTED))
                 raise PeerError(
                     "0006:020c", f"DIMSE Read PDV failed: unexpected PDU {pdu_type:02x}"
                 )

@@ -14,6 +14,9 @@ from typing import NamedTuple
 from dcmstore.connection import Closed, Connection, ReceivedEvent
 from dcmstore.errors import PeerError
 
+PEER_GONE = "0006:0317"
+"""Condition: the peer has closed the connection, or takes nothing any more."""
+
 _TIMEVAL = Struct("@ll")
 _DRAIN_SIZE = 1 << 16
 
@@ -187,4 +190,4 @@ def _integer(text: str) -> int:
 
 
 def _gone() -> PeerError:
-    return PeerError("0006:0317", "Peer aborted Association (or never connected)")
+    return PeerError(PEER_GONE, "Peer aborted Association (or never connected)")

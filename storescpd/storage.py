@@ -1,172 +1,223 @@
-"""One object on its way to disk: a nameless temporary, its bytes, its name, or nothing at all.
+"""One received object: where its bytes go, what is checked, and the status that answers it.
 
-A reader of the folder sees a whole object or none. A killed process leaves nothing behind where
-the file system knows O_TMPFILE, elsewhere a dot-named ``.part`` that ``remove_leftovers`` finds.
+The file meta header is known from the request, so it is written first and the data set streams
+behind it. In normal mode the data set is walked where it lies when the last fragment is in;
+nearly always its bytes are what the output options ask for, and the file is published as it is.
 """
 
-import errno
-import fcntl
-import itertools
+import logging
+import mmap
 import os
-from collections.abc import Sequence
+from typing import NamedTuple
 
-_PREFIX, _SUFFIX = ".storescpd-", ".part"
-_NO_TMPFILE = frozenset((errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL))
-_serial = itertools.count()
+from dcmstore import command, part10, uids
+from dcmstore.dataset import Findings, OutputOptions
+from dcmstore.elements import inspect
+from storescpd import naming
+from storescpd.temporary import Folder, Temporary
+
+log = logging.getLogger("dcmtk.apps.storescp")
+data_log = logging.getLogger("dcmtk.dcmdata")
+
+# What the reference calls an object of no class at all.
+_GENERIC_CLASS = "1.2.276.0.7230010.3.1.0.1"
 
 
-class Folder:
-    """A folder for objects, held open, so that names are looked up below it and nowhere else."""
+class StoreOptions(NamedTuple):
+    """How objects are kept.
 
-    def __init__(self, path: str) -> None:
-        """Open the folder. Raises OSError."""
-        self.path = path
-        self.fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self.nameless = True  # until the file system says that it has no O_TMPFILE
+    ``folder`` is None when they are only received; ``spool`` then takes the bytes that normal
+    mode must walk. ``output`` says how data sets are to be encoded.
+    """
 
-    def join(self, name: str) -> str:
-        """Return the path of a file in the folder, for messages."""
-        return os.path.join(self.path, name)
+    folder: Folder | None
+    spool: Folder | None
+    bit_preserving: bool
+    meta_header: bool
+    extension: str
+    output: OutputOptions
 
-    def remove_leftovers(self) -> int:
-        """Remove temporaries of processes that were killed; return how many.
 
-        A temporary in use is locked by its writer, so several daemons may share a folder.
+class Incoming:
+    """One object that is coming in: ``write`` its fragments, then ``finish`` or ``discard`` it.
+
+    Errors of the disk do not end the association: the rest of the object is taken and dropped,
+    and ``finish`` returns the status that says so.
+    """
+
+    def __init__(
+        self,
+        options: StoreOptions,
+        request: command.StoreRequest,
+        transfer_syntax: str,
+        calling: str,
+    ) -> None:
+        self._options = options
+        self._request = request
+        self._transfer_syntax = transfer_syntax
+        self._calling = calling
+        self._error: OSError | None = None
+        self._findings: Findings | None = None
+        self._file: Temporary | None = None
+        self._begun = False
+        self._data_start = 0
+        self.received = 0
+        self.name = ""
+        self.path = ""
+        target = options.folder or options.spool
+        if target is None:
+            return
+        if options.folder is not None:
+            self.name, replaced = naming.object_name(
+                request.sop_class, request.sop_instance, options.extension
+            )
+            self.path = target.join(self.name)
+            if replaced:
+                log.warning("%s", naming.replaced_warning(request.sop_instance))
+        try:
+            self._file = Temporary(target)
+        except OSError as error:
+            self._error = error
+
+    def write(self, view: memoryview, last: bool) -> None:
+        """Take the next fragment of the data set.
+
+        Raises DataSetError if a whole data set in one fragment cannot be parsed.
         """
-        count = 0
-        for name in os.listdir(self.fd):
-            if name.startswith(_PREFIX) and name.endswith(_SUFFIX):
-                count += self._remove_leftover(name)
-        return count
-
-    def _remove_leftover(self, name: str) -> int:
+        self.received += len(view)
+        if self._file is None:
+            return
         try:
-            fd = os.open(name, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd)
-        except OSError:
-            # Gone already, or not ours to touch.
-            return 0
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.unlink(name, dir_fd=self.fd)
-        except OSError:
-            return 0
-        finally:
-            os.close(fd)
-        return 1
+            if not self._begun:
+                self._begun = True
+                if last and not self._options.bit_preserving and len(view):
+                    # The whole data set is in memory, so it need not be mapped to be walked.
+                    self._findings = inspect(view, 0, self._transfer_syntax, self._options.output)
+                header = self._header(self._request.sop_class, self._request.sop_instance)
+                self._data_start = len(header)
+                self._file.write((header, view))
+            else:
+                self._file.append(view)
+        except OSError as error:
+            self._fail(error)
 
+    def finish(self) -> int:
+        """Publish the object if it is to be kept; return the status for the response.
 
-class Temporary:
-    """A file that is being written and has no name yet, or only one that readers pass over."""
-
-    def __init__(self, folder: Folder) -> None:
-        """Create the file in the folder. Raises OSError."""
-        self._folder = folder
-        self._name = ""
-        self.size = 0
-        if folder.nameless:
-            try:
-                self.fd = os.open(
-                    ".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o666, dir_fd=folder.fd
-                )
-                return
-            except OSError as error:
-                if error.errno not in _NO_TMPFILE:
-                    raise
-                folder.nameless = False
-        self._name = _temporary_name()
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        self.fd = os.open(self._name, flags, 0o666, dir_fd=folder.fd)
-        fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-    def write(self, buffers: Sequence[bytes | memoryview]) -> None:
-        """Append the buffers, all of them. Raises OSError."""
-        total = sum(map(len, buffers))
-        written = os.writev(self.fd, buffers)
-        self.size += written
-        if written < total:
-            self._write_rest(buffers, written)
-
-    def append(self, view: memoryview) -> None:
-        """Append one buffer. Raises OSError."""
-        written = os.write(self.fd, view)
-        self.size += written
-        if written < len(view):
-            self._write_rest((view,), written)
-
-    def _write_rest(self, buffers: Sequence[bytes | memoryview], written: int) -> None:
-        # A disk that fills up takes a part first, and gives its reason to the next call.
-        for buffer in buffers:
-            rest = memoryview(buffer)[min(written, len(buffer)) :]
-            written = max(0, written - len(buffer))
-            while len(rest):
-                count = os.write(self.fd, rest)
-                self.size += count
-                rest = rest[count:]
-
-    def copy_from(self, source_fd: int, start: int, count: int) -> None:
-        """Append ``count`` bytes of another file, in the kernel. Raises OSError."""
-        while count > 0:
-            try:
-                done = os.copy_file_range(source_fd, self.fd, count, offset_src=start)
-            except OSError as error:
-                if error.errno not in (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
-                    raise
-                done = os.sendfile(self.fd, source_fd, start, count)
-            if done == 0:
-                raise OSError(errno.EIO, "file is shorter than it was")
-            self.size += done
-            start += done
-            count -= done
-
-    def publish(self, name: str) -> bool:
-        """Give the file its name; the object exists from here on. Raises OSError.
-
-        Returns whether a file of that name was replaced. The file is closed in any case.
+        Raises DataSetError if normal mode cannot parse the data set: nothing is stored then.
         """
-        folder = self._folder
         try:
-            if not self._name:
-                try:
-                    self._link(name)
-                    return False
-                except FileExistsError:
-                    self._name = _temporary_name()
-                    self._link(self._name)
-            replaced = _exists(name, folder.fd)
-            os.rename(self._name, name, src_dir_fd=folder.fd, dst_dir_fd=folder.fd)
-            self._name = ""
-            return replaced
+            if self._options.bit_preserving:
+                return self._finish_unchecked()
+            return self._finish_checked()
         finally:
             self.discard()
 
-    def _link(self, name: str) -> None:
-        # linkat(2) by way of /proc, the one that needs no privilege.
-        os.link(
-            f"/proc/self/fd/{self.fd}", name, dst_dir_fd=self._folder.fd, follow_symlinks=True
-        )
-
     def discard(self) -> None:
-        """Close the file; what has no name by now is gone. May be called again."""
-        if self.fd < 0:
-            return
-        if self._name:
+        """Drop the object, unless it is published. May be called again."""
+        if self._file is not None:
+            self._file.discard()
+            self._file = None
+
+    def _header(self, sop_class: str, sop_instance: str) -> bytes:
+        if not self._options.meta_header:
+            return b""
+        return part10.meta_header(sop_class, sop_instance, self._transfer_syntax, self._calling)
+
+    def _fail(self, error: OSError) -> None:
+        self._error = error
+        self.discard()
+
+    def _finish_unchecked(self) -> int:
+        if self._file is not None and self._options.folder is not None:
             try:
-                os.unlink(self._name, dir_fd=self._folder.fd)
-            except FileNotFoundError:
-                # Somebody tidied up; it was to go anyway.
-                pass
-            self._name = ""
-        os.close(self.fd)
-        self.fd = -1
+                self._file.publish(self.name)
+            except OSError as error:
+                self._error = error
+        if self._error is not None:
+            log.error(
+                "Store SCP Failed: 0006:020a DIMSE_storeProvider: Cannot create file: %s: %s",
+                self.path,
+                self._error.strerror,
+            )
+            return command.OUT_OF_RESOURCES
+        return command.SUCCESS
+
+    def _finish_checked(self) -> int:
+        findings = self._walk() if self._error is None else None
+        if findings is not None:
+            for warning in findings.warnings:
+                data_log.warning("%s", warning)
+            if findings.reasons and log.isEnabledFor(logging.DEBUG):
+                for reason in findings.reasons:
+                    log.debug("data set is to be encoded anew: %s", reason)
+        if self._options.folder is None:
+            return command.SUCCESS
+        log.info("storing DICOM file: %s", self.path)
+        if self._error is not None:
+            return self._cannot_write(self._error.strerror)
+        if findings is None:
+            return self._cannot_write("data set is empty")
+        if findings.unwritable:
+            return self._cannot_write(findings.unwritable)
+        try:
+            self._correct_header(findings)
+            assert self._file is not None
+            replaced = self._file.publish(self.name)
+        except OSError as error:
+            return self._cannot_write(error.strerror)
+        if replaced:
+            log.warning("DICOM file already exists, overwriting: %s", self.path)
+        return self._compare(findings)
+
+    def _walk(self) -> Findings | None:
+        """Walk the data set; None for one of no bytes at all, which has nothing to be walked."""
+        if self._findings is not None:
+            return self._findings
+        if self._file is None or self.received == 0:
+            return None
+        with mmap.mmap(self._file.fd, 0, access=mmap.ACCESS_READ) as data:
+            return inspect(data, self._data_start, self._transfer_syntax, self._options.output)
+
+    def _correct_header(self, findings: Findings) -> None:
+        """Make the meta header name the UIDs of the data set, where the request had others."""
+        request = self._request
+        if (findings.sop_class, findings.sop_instance) == request[1:3]:
+            return
+        old = self._file
+        if not self._options.meta_header or old is None or self._options.folder is None:
+            return
+        header = self._header(
+            findings.sop_class or _GENERIC_CLASS,
+            findings.sop_instance or naming.new_uid(os.urandom(16)),
+        )
+        if len(header) == self._data_start:
+            os.pwrite(old.fd, header, 0)
+            return
+        new = Temporary(self._options.folder)
+        try:
+            new.write((header,))
+            new.copy_from(old.fd, self._data_start, self.received)
+        except OSError:
+            new.discard()
+            raise
+        old.discard()
+        self._file = new
+
+    def _compare(self, findings: Findings) -> int:
+        """Return what the data set's UIDs are worth against the request's; the file stays."""
+        if not findings.sop_class or not findings.sop_instance:
+            log.error("bad DICOM file: %s", self.path)
+            return command.CANNOT_UNDERSTAND
+        if (findings.sop_class, findings.sop_instance) != self._request[1:3]:
+            return command.DATA_SET_MISMATCH
+        return command.SUCCESS
+
+    def _cannot_write(self, reason: str | None) -> int:
+        log.error("cannot write DICOM file: %s: %s", self.path, reason)
+        return command.OUT_OF_RESOURCES
 
 
-def _temporary_name() -> str:
-    return f"{_PREFIX}{os.getpid()}-{next(_serial)}{_SUFFIX}"
-
-
-def _exists(name: str, folder_fd: int) -> bool:
-    try:
-        os.stat(name, dir_fd=folder_fd, follow_symlinks=False)
-    except OSError:
-        return False
-    return True
+def log_class(sop_class: str) -> str:
+    """Return the short name of a SOP class in log lines."""
+    return uids.file_prefix(sop_class) or "OT"

@@ -1,0 +1,38 @@
+# Everything sets itself up in .venv; nothing else on the machine is touched, except that
+# "check" installs Debian's test peers when it runs as root.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+
+.PHONY: all demo check lint test peers bench clean
+
+all: $(READY)
+
+$(READY): setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@
+
+demo: $(READY)
+	@demo/run $(BIN)
+
+check: $(READY) peers lint test
+
+peers:
+	@tests/install-peers
+
+lint: $(READY)
+	$(BIN)/ruff check --quiet .
+	$(BIN)/ruff format --quiet --check .
+	$(BIN)/mypy
+
+test: $(READY)
+	$(BIN)/pytest
+
+bench: $(READY)
+	$(BIN)/python -m bench
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis bench/out

@@ -1,0 +1,298 @@
+"""One association from its request to its end, on a connected socket: the same code whether
+the socket came from the master, from inetd, or was accepted in this process.
+"""
+
+import logging
+import os
+import socket
+import sys
+from typing import NamedTuple
+
+from dcmstore import command, negotiation, pdu
+from dcmstore.command import EchoRequest, StoreRequest
+from dcmstore.connection import UNEXPECTED_PDU, Closed, Command, Connection, Data
+from dcmstore.dataset import DataSetError
+from dcmstore.errors import AssociationError, LocalError, PeerError
+from dcmstore.transport import PEER_GONE, Link, TimedOut
+from storescpd import naming, title
+from storescpd.signals import Stop
+from storescpd.storage import Incoming, StoreOptions, log_class
+
+log = logging.getLogger("dcmtk.apps.storescp")
+net_log = logging.getLogger("dcmtk.dcmnet")
+progress_log = logging.getLogger("dcmtk.apps.storescp.progress")
+
+_BAD_COMMAND = PeerError("0006:0201", "DIMSE Bad command type")
+
+
+class Service(NamedTuple):
+    """What this daemon does for every association; times in seconds, None for ever."""
+
+    program: str
+    policy: negotiation.Policy
+    store: StoreOptions
+    socket_timeout: float | None
+    acse_timeout: float
+    dimse_timeout: float | None
+    own_title: str
+    grace: float
+    in_child: bool
+
+
+def serve(connection: socket.socket, peer: str, service: Service) -> None:
+    """Serve one association on the socket, and close it; what the peer does wrong is logged."""
+    link = Link(
+        connection,
+        Connection(acceptor=True, max_pdu=service.policy.max_pdu),
+        service.socket_timeout,
+    )
+    grace = 0.0 if service.in_child else service.grace
+    with Stop(grace, link.interrupt) as stop:
+        try:
+            Session(link, peer, service, stop).run()
+        finally:
+            link.close()
+
+
+class Session:
+    """The life of one association; ``run`` is all there is to call."""
+
+    def __init__(self, link: Link, peer: str, service: Service, stop: Stop) -> None:
+        self._link = link
+        self._connection = link.connection
+        self._peer = peer
+        self._service = service
+        self._stop = stop
+        self._incoming: Incoming | None = None
+        self._request: StoreRequest | None = None
+        self._request_context = 0
+        self._calling = self._called = ""
+        self._established = False
+        self._limit = 0
+        self._objects = 0
+        self._bytes = 0
+        self._dots = progress_log.getEffectiveLevel() == logging.INFO
+
+    def run(self) -> None:
+        """Serve until the association ends, in whatever way."""
+        service = self._service
+        title.waiting(service.program, self._peer)
+        self._link.expect_answer_within(service.acse_timeout, service.socket_timeout)
+        try:
+            self._serve()
+        except DataSetError as error:
+            net_log.warning(
+                "DIMSE Warning: (%s,%s): DIMSE receiveDataSetInMemory: dset->read() Failed (%s)",
+                self._calling,
+                self._called,
+                error.text,
+            )
+            failure = PeerError("0006:020d", "DIMSE Failed to receive message")
+            log.error("Store SCP Failed: %s", failure)
+            self._abort(failure)
+        except AssociationError as error:
+            self._fail(error)
+        finally:
+            self._drop()
+
+    def _serve(self) -> None:
+        for event in self._link.events():
+            match event:
+                case Data(context_id, view, last):
+                    self._take(context_id, view, last)
+                case Command(context_id, StoreRequest() as request):
+                    self._begin(context_id, request)
+                case Command(context_id, EchoRequest() as request):
+                    self._echo(context_id, request)
+                case Command(_, other):
+                    self._refuse(other)
+                    return
+                case pdu.AssociateRequest():
+                    if not self._negotiate(event):
+                        return
+                case pdu.ReleaseRequest():
+                    log.info("Association Release")
+                    self._part(self._connection.release_reply())
+                    return
+                case TimedOut():
+                    if not self._time_out():
+                        return
+                case pdu.Abort() | Closed():
+                    self._ended()
+                    return
+                case _:
+                    raise LocalError("0006:0106", f"unexpected event {type(event).__name__}")
+
+    # The association
+
+    def _negotiate(self, request: pdu.AssociateRequest) -> bool:
+        service = self._service
+        self._link.expect_anything()
+        if service.in_child:
+            log.info("Association Received in child process (pid: %d)", os.getpid())
+        else:
+            log.info("Association Received")
+        self._calling, self._called = request.calling, request.called
+        answer = negotiation.answer(request, service.policy)
+        if answer is None:
+            log.debug("association request without presentation contexts, dropped")
+            return False
+        if isinstance(answer, negotiation.Rejection):
+            log.info("%s", naming.printable(answer.reason))
+            self._part(self._connection.reject(answer.pdu))
+            return False
+        self._link.send(self._connection.accept(answer))
+        self._established = True
+        self._limit = negotiation.send_limit(request.max_length)
+        log.info("Association Acknowledged (Max Send PDV: %d)", self._limit)
+        if not self._connection.accepted:
+            log.info("    (but no valid presentation contexts)")
+        self._show()
+        return True
+
+    def _ended(self) -> None:
+        if self._stop.requested:
+            self._abort(None)
+        elif not self._established:
+            log.info("Association Received")
+        else:
+            if self._request is not None:
+                log.error(
+                    "Store SCP Failed: 0006:0317 Peer aborted Association (or never connected)"
+                )
+            log.info("Association Aborted")
+
+    def _time_out(self) -> bool:
+        """Act on silence; False ends the session."""
+        if not self._established:
+            log.error("Receiving Association failed: 0006:031a DUL network read timeout")
+            return False
+        log.error(
+            "Store SCP Failed: 0006:0207 DIMSE No data available (timeout in non-blocking mode)"
+        )
+        # The association stays; what comes next is read as a command.
+        self._drop()
+        self._request = None
+        self._connection.abandon_data()
+        self._link.set_patience(None)
+        return True
+
+    def _fail(self, error: AssociationError) -> None:
+        if not self._established:
+            if error.condition == UNEXPECTED_PDU:
+                log.info("Association Received")
+                log.debug("%s", error)
+            else:
+                log.error("Receiving Association failed: %s", error)
+            self._part(self._connection.farewell)
+            return
+        if self._request is not None:
+            log.error("Store SCP Failed: %s", error)
+        if error.condition == PEER_GONE:
+            log.info("Association Aborted")
+            return
+        self._abort(error)
+
+    def _abort(self, error: AssociationError | None) -> None:
+        if error is None:
+            log.info("aborting the association, the daemon has been told to stop")
+        else:
+            log.error("DIMSE failure (aborting association): %s", error)
+        self._part(self._connection.farewell or self._connection.abort())
+
+    def _part(self, farewell: bytes) -> None:
+        """Send the last PDU, if there is one to send, and let the peer close first."""
+        if not farewell:
+            return
+        try:
+            self._link.send(farewell)
+        except PeerError as error:
+            # It has gone before us.
+            net_log.debug("%s", error)
+            return
+        self._link.wait_for_close(self._service.acse_timeout)
+
+    # The messages
+
+    def _refuse(self, other: object) -> None:
+        field = {command.StoreResponse: 0x8001, command.EchoResponse: 0x8030}.get(type(other))
+        if isinstance(other, command.OtherCommand):
+            field = other.field
+        log.error(
+            "Expected C-ECHO or C-STORE request but received DIMSE command 0x%04x", field or 0
+        )
+        self._abort(_BAD_COMMAND)
+
+    def _echo(self, context_id: int, request: EchoRequest) -> None:
+        log.info("Received Echo Request (MsgID %d)", request.message_id)
+        self._respond(
+            context_id,
+            command.EchoResponse(request.message_id, command.SUCCESS, request.sop_class),
+        )
+
+    def _begin(self, context_id: int, request: StoreRequest) -> None:
+        if log.isEnabledFor(logging.INFO):
+            if log.isEnabledFor(logging.DEBUG):
+                log.info("Received Store Request (MsgID %d)", request.message_id)
+            else:
+                log.info(
+                    "Received Store Request (MsgID %d, %s)",
+                    request.message_id,
+                    log_class(request.sop_class),
+                )
+        self._request, self._request_context = request, context_id
+        if self._dots:
+            sys.stdout.write("RECV: ")
+            sys.stdout.flush()
+        if self._service.dimse_timeout is not None:
+            self._link.set_patience(self._service.dimse_timeout)
+
+    def _take(self, context_id: int, view: memoryview, last: bool) -> None:
+        request = self._request
+        assert request is not None
+        if self._dots:
+            sys.stdout.write(".\n" if last else ".")
+            sys.stdout.flush()
+        incoming = self._incoming
+        if incoming is None:
+            # Only now is the transfer syntax known: that of the context the data come on.
+            incoming = self._incoming = Incoming(
+                self._service.store,
+                request,
+                self._connection.accepted[context_id],
+                self._calling,
+            )
+        incoming.write(view, last)
+        if not last:
+            return
+        if self._service.dimse_timeout is not None:
+            self._link.set_patience(None)
+        status = incoming.finish()
+        self._incoming = self._request = None
+        self._objects += 1
+        self._bytes += incoming.received
+        self._respond(
+            self._request_context,
+            command.StoreResponse(
+                request.message_id, status, request.sop_class, request.sop_instance
+            ),
+        )
+        self._show()
+
+    def _respond(self, context_id: int, response: command.CommandSet) -> None:
+        self._link.send(self._connection.message(context_id, command.encode(response), self._limit))
+
+    def _drop(self) -> None:
+        if self._incoming is not None:
+            self._incoming.discard()
+            self._incoming = None
+
+    def _show(self) -> None:
+        title.association(
+            self._service.program,
+            self._calling,
+            self._peer,
+            self._called,
+            self._objects,
+            self._bytes,
+        )

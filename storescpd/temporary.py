@@ -1,0 +1,169 @@
+"""One object on its way to disk: a nameless temporary, its bytes, its name, or nothing at all.
+
+A reader of the folder sees a whole object or none. A killed process leaves nothing behind where
+the file system knows O_TMPFILE, elsewhere a dot-named ``.part`` that ``remove_leftovers`` finds.
+"""
+
+import errno
+import fcntl
+import itertools
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+
+_PREFIX, _SUFFIX = ".storescpd-", ".part"
+_NO_TMPFILE = frozenset((errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL))
+_serial = itertools.count()
+
+
+class Folder:
+    """A folder for objects, held open, so that names are looked up below it and nowhere else."""
+
+    def __init__(self, path: str) -> None:
+        """Open the folder. Raises OSError."""
+        self.path = path
+        self.fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.nameless = True  # until the file system says that it has no O_TMPFILE
+
+    def join(self, name: str) -> str:
+        """Return the path of a file in the folder, for messages."""
+        return os.path.join(self.path, name)
+
+    def remove_leftovers(self) -> int:
+        """Remove temporaries of processes that were killed; return how many.
+
+        A temporary in use is locked by its writer, so several daemons may share a folder.
+        """
+        count = 0
+        for name in os.listdir(self.fd):
+            if name.startswith(_PREFIX) and name.endswith(_SUFFIX):
+                count += self._remove_leftover(name)
+        return count
+
+    def _remove_leftover(self, name: str) -> int:
+        try:
+            fd = os.open(name, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd)
+        except OSError:
+            # Gone already, or not ours to touch.
+            return 0
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.unlink(name, dir_fd=self.fd)
+        except OSError:
+            return 0
+        finally:
+            os.close(fd)
+        return 1
+
+
+class Temporary:
+    """A file that is being written and has no name yet, or only one that readers pass over."""
+
+    def __init__(self, folder: Folder) -> None:
+        """Create the file in the folder. Raises OSError."""
+        self._folder = folder
+        self._name = ""
+        self.size = 0
+        if folder.nameless:
+            try:
+                self.fd = os.open(
+                    ".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o666, dir_fd=folder.fd
+                )
+                return
+            except OSError as error:
+                if error.errno not in _NO_TMPFILE:
+                    raise
+                folder.nameless = False
+        self._name = _temporary_name()
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        self.fd = os.open(self._name, flags, 0o666, dir_fd=folder.fd)
+        fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def write(self, buffers: Sequence[bytes | memoryview]) -> None:
+        """Append the buffers, all of them. Raises OSError."""
+        total = sum(map(len, buffers))
+        written = os.writev(self.fd, buffers)
+        self.size += written
+        if written < total:
+            self._write_rest(buffers, written)
+
+    def append(self, view: memoryview) -> None:
+        """Append one buffer. Raises OSError."""
+        written = os.write(self.fd, view)
+        self.size += written
+        if written < len(view):
+            self._write_rest((view,), written)
+
+    def _write_rest(self, buffers: Sequence[bytes | memoryview], written: int) -> None:
+        # A disk that fills up takes a part first, and gives its reason to the next call.
+        for buffer in buffers:
+            rest = memoryview(buffer)[min(written, len(buffer)) :]
+            written = max(0, written - len(buffer))
+            while len(rest):
+                count = os.write(self.fd, rest)
+                self.size += count
+                rest = rest[count:]
+
+    def copy_from(self, source_fd: int, start: int, count: int) -> None:
+        """Append ``count`` bytes of another file, in the kernel. Raises OSError."""
+        while count > 0:
+            try:
+                done = os.copy_file_range(source_fd, self.fd, count, offset_src=start)
+            except OSError as error:
+                if error.errno not in (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
+                    raise
+                done = os.sendfile(self.fd, source_fd, start, count)
+            if done == 0:
+                raise OSError(errno.EIO, "file is shorter than it was")
+            self.size += done
+            start += done
+            count -= done
+
+    def publish(self, name: str) -> bool:
+        """Give the file its name; the object exists from here on. Raises OSError.
+
+        Returns whether a file of that name was replaced. The file is closed in any case.
+        """
+        folder = self._folder
+        try:
+            if not self._name:
+                try:
+                    self._link(name)
+                    return False
+                except FileExistsError:
+                    self._name = _temporary_name()
+                    self._link(self._name)
+            replaced = _exists(name, folder.fd)
+            os.rename(self._name, name, src_dir_fd=folder.fd, dst_dir_fd=folder.fd)
+            self._name = ""
+            return replaced
+        finally:
+            self.discard()
+
+    def _link(self, name: str) -> None:
+        # linkat(2) by way of /proc, the one that needs no privilege.
+        os.link(f"/proc/self/fd/{self.fd}", name, dst_dir_fd=self._folder.fd, follow_symlinks=True)
+
+    def discard(self) -> None:
+        """Close the file; what has no name by now is gone. May be called again."""
+        if self.fd < 0:
+            return
+        if self._name:
+            # If somebody tidied up already, all the better.
+            with suppress(FileNotFoundError):
+                os.unlink(self._name, dir_fd=self._folder.fd)
+            self._name = ""
+        os.close(self.fd)
+        self.fd = -1
+
+
+def _temporary_name() -> str:
+    return f"{_PREFIX}{os.getpid()}-{next(_serial)}{_SUFFIX}"
+
+
+def _exists(name: str, folder_fd: int) -> bool:
+    try:
+        os.stat(name, dir_fd=folder_fd, follow_symlinks=False)
+    except OSError:
+        return False
+    return True
