@@ -17,13 +17,31 @@ from harness.objects import split_part10
 
 
 class Entry(NamedTuple):
-    """One file of the corpus, with the bytes of its data set as they are in the file."""
+    """One file of the corpus, with the bytes of its data set as they are in the file.
+
+    ``sop_instance`` is the data set's, which DCMTK puts into its requests; ``meta_instance`` is
+    the file meta header's, which pynetdicom does. They differ in some files.
+    """
 
     path: Path
     sop_class: str
     sop_instance: str
+    meta_instance: str
     syntax: str
     data: bytes
+
+    def even_copy(self, folder: Path) -> Path:
+        """Return a file with an even data set, which is all that can be sent as it stands."""
+        if len(self.data) % 2 == 0:
+            return self.path
+        copy = folder / self.path.name
+        copy.write_bytes(self.path.read_bytes() + b"\0")
+        return copy
+
+    @property
+    def even_data(self) -> bytes:
+        """The data set of the even copy."""
+        return self.data + bytes(len(self.data) % 2)
 
 
 def _roots() -> list[Path]:
@@ -55,9 +73,10 @@ def _entry(path: Path) -> Entry | None:
             dataset = pydicom.dcmread(path, stop_before_pixels=False)
             sop_class, instance = str(dataset.SOPClassUID), str(dataset.SOPInstanceUID)
             syntax = str(dataset.file_meta.TransferSyntaxUID)
+            meta = str(dataset.file_meta.MediaStorageSOPInstanceUID)
     except Exception:  # whatever makes pydicom refuse a file puts it outside the corpus
         return None
-    return Entry(path, sop_class, instance, syntax, split_part10(path.read_bytes()).data)
+    return Entry(path, sop_class, instance, meta, syntax, split_part10(path.read_bytes()).data)
 
 
 @cache
@@ -74,12 +93,18 @@ def rounds(group: tuple[Entry, ...]) -> list[list[Entry]]:
     result: list[list[Entry]] = []
     for entry in group:
         for one in result:
-            if all(other.sop_instance != entry.sop_instance for other in one):
+            if all(_distinct(entry, other) for other in one):
                 one.append(entry)
                 break
         else:
             result.append([entry])
     return result
+
+
+def _distinct(one: Entry, other: Entry) -> bool:
+    return {one.sop_instance, one.meta_instance}.isdisjoint(
+        (other.sop_instance, other.meta_instance)
+    )
 
 
 def write_profile(path: Path, contexts: dict[str, list[str]]) -> Path:

@@ -21,13 +21,14 @@ from harness.processes import (
 OURS = "storescpd"
 REFERENCE = "dcmtk"
 
-_PACKAGE = "dcmtk"
+# Two programs of the reference wait for each other's delayed acknowledgements, 80 ms an object.
+WITHOUT_NAGLE = {"TCP_NODELAY": "1"}
 
 
 def dcmtk(program: str) -> str:
     """Return the path of a DCMTK program of the distribution; AssertionError if there is none."""
     path = shutil.which(program, path="/usr/bin:/usr/local/bin")
-    assert path, f"{program} is missing: install the package {_PACKAGE}"
+    assert path, f"{program} is missing: install the package dcmtk"
     return path
 
 
@@ -73,7 +74,7 @@ class Receiver:
                 stdout=stdout,
                 stderr=log,
                 cwd=scratch,
-                env={**os.environ, **(environment or {})},
+                env={**os.environ, **WITHOUT_NAGLE, **(environment or {})},
                 start_new_session=True,
             )
         try:

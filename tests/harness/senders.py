@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pynetdicom import AE, _config
 
-from harness.receivers import OURS, assert_no_traceback, dcmtk
+from harness.receivers import OURS, WITHOUT_NAGLE, assert_no_traceback, dcmtk
 
 TIME_LIMIT = 60.0  # seconds, after which a sender has certainly hung
 
@@ -44,7 +44,7 @@ def send(
             stdin=subprocess.DEVNULL,
             capture_output=True,
             cwd=cwd,
-            env={**os.environ, **(environment or {})},
+            env={**os.environ, **WITHOUT_NAGLE, **(environment or {})},
             timeout=TIME_LIMIT,
             check=False,
         )
@@ -68,17 +68,27 @@ def finish(process: "subprocess.Popen[bytes]") -> Sent:
 
 
 def pynetdicom_send(
-    port: int, files: Sequence[Path], contexts: dict[str, list[str]], *, max_pdu: int = 16382
-) -> list[int]:
-    """Send files as they are (their data set bytes untouched) and return the statuses."""
+    port: int, files: Sequence[Path], contexts: dict[str, list[str]]
+) -> list[int | None]:
+    """Send files as they are, their data set bytes untouched; None where no response came.
+
+    An association that the receiver aborts is followed by another for the files that are left.
+    """
     entity = AE(ae_title="PYNETDICOM")
     for sop_class, syntaxes in contexts.items():
         entity.add_requested_context(sop_class, syntaxes)
+    statuses: list[int | None] = []
     _config.STORE_SEND_CHUNKED_DATASET = True
-    association = entity.associate("127.0.0.1", port, max_pdu=max_pdu)
-    assert association.is_established, "pynetdicom was not let in"
     try:
-        return [int(association.send_c_store(path).Status) for path in files]
+        while len(statuses) < len(files):
+            association = entity.associate("127.0.0.1", port)
+            assert association.is_established, "pynetdicom was not let in"
+            for path in files[len(statuses) :]:
+                answer = association.send_c_store(path)
+                statuses.append(int(answer.Status) if "Status" in answer else None)
+                if statuses[-1] is None:
+                    break
+            association.release()
     finally:
-        association.release()
         _config.STORE_SEND_CHUNKED_DATASET = False
+    return statuses
