@@ -11,9 +11,8 @@ from typing import NamedTuple
 from dcmstore.optiontable import Option, Program
 
 # Separators are blanks; text up to an opening quote belongs to what is quoted.
-_IN_COMMAND_FILE = re.compile(
-    r"""([^ \t\r\n"']*)(?:"([^"]*)("|\Z)|'([^']*)('|\Z))|([^ \t\r\n"']+)"""
-)
+# Compiled when needed: few runs have a command file.
+_IN_COMMAND_FILE = r"""([^ \t\r\n"']*)(?:"([^"]*)("|\Z)|'([^']*)('|\Z))|([^ \t\r\n"']+)"""
 
 
 class UsageError(Exception):
@@ -101,7 +100,7 @@ def _read_command_file(name: str) -> Iterator[str]:
             text = os.fsdecode(file.read())
     except (OSError, ValueError):  # a name that holds NUL is a ValueError
         raise UsageError(f"Cannot open command file '{name}'") from None
-    for match in _IN_COMMAND_FILE.finditer(text):
+    for match in re.finditer(_IN_COMMAND_FILE, text):
         before, double, double_end, single, single_end, plain = match.groups("")
         argument = before + double + single + plain
         if argument or double_end or single_end:

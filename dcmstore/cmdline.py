@@ -7,7 +7,6 @@ checks run in the order of the tables rather than of the command line.
 
 import logging
 import os
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
@@ -43,7 +42,8 @@ class Options(SimpleNamespace):
 # long name without dashes) was accepted; not called when the option was not given.
 Hook = Callable[[Options], object]
 
-_NUMBER = re.compile(r"[ \t\n\v\f\r]*([+-]?)0*([0-9]*)(?<=[0-9])")
+_BLANKS = " \t\n\v\f\r"
+_DIGITS = "0123456789"
 
 
 def parse(
@@ -304,7 +304,7 @@ def _convert_value(long: str, value: Value, text: str) -> str | int:
     if not text:
         raise UsageError(f"Invalid value for option {long}")
     number = _number(text)
-    if number is None or (value.kind == UNSIGNED and text.lstrip(" \t\n\v\f\r")[0] == "-"):
+    if number is None or (value.kind == UNSIGNED and text.lstrip(_BLANKS)[0] == "-"):
         raise UsageError(f"Invalid value for option {long} ({text})")
     if number < value.low:
         raise UsageError(f"Invalid value for option {long} (underflow: {text})")
@@ -314,10 +314,11 @@ def _convert_value(long: str, value: Value, text: str) -> str | int:
 
 
 def _number(text: str) -> int | None:
-    """The decimal number a text begins with. One beyond 64 bits may come out smaller, but so."""
-    match = _NUMBER.match(text)
-    if match is None:
+    """The decimal number that a text begins with; of a huge one no more than 20 digits."""
+    text = text.lstrip(_BLANKS)
+    unsigned = text[1:] if text[:1] in ("+", "-") else text
+    digits = unsigned[: len(unsigned) - len(unsigned.lstrip(_DIGITS))]
+    if not digits:
         return None
-    sign, digits = match.groups()
-    number = int(digits[:20] or "0")
-    return -number if sign == "-" else number
+    number = int(digits.lstrip("0")[:20] or "0")
+    return -number if text[0] == "-" else number

@@ -53,6 +53,9 @@ GENERAL = Section(
 
 _GROUP = "transport layer security (TLS) options"
 
+# The reference checks these rows in another order than it lists them.
+TLS_STAGES = ("tls", "tls profile", "tls trust", "tls cipher")
+
 
 def tls_sections(*, receiver: bool, built: bool) -> tuple[Section, ...]:
     """The TLS group of the receiver, or of the sender, whose TLS may also be anonymous.
@@ -133,7 +136,7 @@ def _authorities(tls: Check) -> Section:
     return Section(
         _GROUP,
         "certification authority",
-        "tls",
+        "tls trust",
         (
             Option(
                 "+cf",
@@ -171,7 +174,7 @@ def _profiles(tls: Check) -> Section:
     return Section(
         _GROUP,
         "security profile",
-        "tls",
+        "tls profile",
         (
             Option("+ph", "--list-profiles", "show the profiles, then exit", exclusive=4),
             _in_block("tls-profile", "+pg", "--profile-8996", "BCP 195, RFC 8996", tls, True),
@@ -217,9 +220,10 @@ def _ciphers(tls: Check, receiver: bool) -> Section:
                 (Value("filename"),),
                 default_text="a group of 2048 bits",
                 checks=(tls,),
+                stage="tls",
             )
         )
-    return Section(_GROUP, "ciphersuite", "tls", tuple(rows))
+    return Section(_GROUP, "ciphersuite", "tls cipher", tuple(rows))
 
 
 def _server_name(receiver: bool) -> Section:
@@ -230,7 +234,7 @@ def _server_name(receiver: bool) -> Section:
     return Section(
         _GROUP,
         "server name indication",
-        "tls",
+        "tls cipher",
         (
             Option("", "--no-sni", "no server name (default)", checks=(not_with(long),)),
             Option("", long, text, (Value("server name"),)),

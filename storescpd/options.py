@@ -18,7 +18,7 @@ from dcmstore.optiontable import (
     not_with,
     only_with,
 )
-from dcmstore.sharedoptions import GENERAL, tls_sections
+from dcmstore.sharedoptions import GENERAL, TLS_STAGES, tls_sections
 from storescpd.outputoptions import EVENTS, OUTPUT
 
 _NETWORK = "network options"
@@ -247,7 +247,7 @@ PROGRAM = Program(
         "events",
         "ours",
         "identify",
-        "tls",
+        *TLS_STAGES,
     ),
     long_width=21,
     libraries=("pydicom", "pynetdicom", "zlib", "openssl", "libwrap"),

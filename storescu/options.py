@@ -18,7 +18,7 @@ from dcmstore.optiontable import (
     not_with,
     only_with,
 )
-from dcmstore.sharedoptions import GENERAL, tls_sections
+from dcmstore.sharedoptions import GENERAL, TLS_STAGES, tls_sections
 
 _NETWORK = "network options"
 
@@ -321,7 +321,7 @@ PROGRAM = Program(
         "input",
         "profile",
         "rest",
-        "tls",
+        *TLS_STAGES,
         "identity",
         "identify",
     ),
