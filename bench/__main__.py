@@ -1,6 +1,7 @@
 """``python -m bench``: compare storescpd and storescu with DCMTK's storescp and storescu."""
 
 import argparse
+import os
 import re
 import shutil
 import signal
@@ -37,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
         default="",
         help='only rows that the regular expression is found in, such as "send" or "CT.*installed"',
     )
-    made.add_argument("--repeat", type=int, metavar="N", help="timed runs of each side (3)")
+    made.add_argument("--repeat", type=int, metavar="N", help="at least so many timed runs (3)")
     made.add_argument("--json", type=Path, metavar="FILE", help="(bench/out/TIME.json)")
     made.add_argument(
         "--self-check",
@@ -101,6 +102,7 @@ def main() -> int:
         done.extend(results(jobs, setup, (ours, dcmtk), repeat, say))
     say("")
     facts["seconds"] = round(time.monotonic() - start, 1)
+    facts["load after"] = [round(load, 2) for load in os.getloadavg()]
     facts["scale"] = "quick: not a measurement" if options.quick else "full"
     path = options.json or Path(__file__).parent / "out" / time.strftime("%Y%m%dT%H%M%S.json")
     report.write_json(path, facts, done)

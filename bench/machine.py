@@ -54,7 +54,7 @@ def facts(scratch: Path, suites: tuple[Suite, Suite]) -> Facts:
         "memory": field("/proc/meminfo", "MemTotal"),
         "kernel": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        "load before": list(os.getloadavg()),
+        "load before": [round(load, 2) for load in os.getloadavg()],
         "folder": f"{scratch} ({file_system(scratch)})",
     }
     for suite in suites:

@@ -12,6 +12,8 @@ from bench.rows import NODELAY, PEERS, Counts, Row
 from bench.trials import Sample, Setup
 
 Say = Callable[[str], None]
+ENOUGH = 5.0  # seconds of timed runs in a row, after which it is not repeated more than asked
+MORE = 3  # times as often as asked, at most
 
 
 class Side(NamedTuple):
@@ -85,11 +87,17 @@ def side(row: Row, suite: Suite, samples: list[Sample], warm: Sample) -> Side:
     )
 
 
+def spent(samples: tuple[list[Sample], list[Sample]]) -> float:
+    """Seconds that the timed runs of both sides have taken."""
+    return sum(sample.seconds for runs in samples for sample in runs)
+
+
 def measure(
     row: Row, setup: Setup, suites: tuple[Suite, Suite], repeat: int, say: Say
 ) -> tuple[Side, Side]:
     """Warm both suites up, then let them take turns, the first one changing each time.
 
+    Short runs are repeated more often: what else the machine does shows more in them.
     ``say`` is told what happens. Raises BenchError when a run fails.
     """
     with ExitStack() as stack:
@@ -99,10 +107,12 @@ def measure(
             say(f"{suite.name} warms up")
             warm.append(trial.warm_up(row.counts.warm))
         samples: tuple[list[Sample], list[Sample]] = ([], [])
-        for turn in range(repeat):
+        turn = 0
+        while turn < repeat or (turn < MORE * repeat and spent(samples) < ENOUGH):
             for which in (0, 1) if turn % 2 == 0 else (1, 0):
-                say(f"{suites[which].name}, run {turn + 1} of {repeat}")
+                say(f"{suites[which].name}, run {turn + 1}")
                 samples[which].append(trials[which].run(choose(row.counts, warm[which])))
+            turn += 1
     return side(row, suites[0], samples[0], warm[0]), side(row, suites[1], samples[1], warm[1])
 
 
