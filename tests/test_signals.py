@@ -1,0 +1,198 @@
+"""Signals to a running daemon: TERM, INT, HUP, USR1, CHLD."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import StartReceiver
+from harness import wire
+from harness.objects import small, split_part10
+from harness.peer import Peer
+from harness.processes import (
+    PATIENCE,
+    free_port,
+    is_listening,
+    session_members,
+    signal_session,
+    wait_until,
+)
+from harness.receivers import OURS, Receiver, assert_no_traceback
+
+MODES = ["--fork", "--single-process"]
+
+
+def open_association(receiver: Receiver) -> Peer:
+    """Return a peer whose association is served."""
+    peer = Peer.connect(receiver.port)
+    peer.associate()
+    return peer
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("mode", MODES)
+def test_idle_daemon_stops(
+    start_receiver: StartReceiver, mode: str, number: signal.Signals
+) -> None:
+    receiver = start_receiver(OURS, mode)
+    receiver.send_signal(number)
+    assert receiver.wait() == 0
+    assert not is_listening(receiver.port)
+    assert receiver.log() == ""
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_term_lets_associations_finish(start_receiver: StartReceiver, mode: str) -> None:
+    receiver = start_receiver(OURS, "-v", mode, "-dhl")
+    thing, later = small(pixels=50_000), small()
+    with open_association(receiver) as peer:
+        peer.begin_store(thing, 20_000)
+        receiver.send_signal(signal.SIGTERM)
+        if mode == "--fork":
+            wait_until(lambda: not is_listening(receiver.port), "it stops listening at once")
+        peer.send_data(thing.data[20_000:])
+        assert peer.response()[wire.STATUS] == 0
+        assert peer.store(later, 2) == 0
+        assert receiver.process.poll() is None
+        peer.release()
+    assert receiver.wait() == 0
+    assert split_part10(receiver.stored(thing.sop_instance)).data == thing.data
+    assert receiver.holds(later.sop_instance)
+    assert session_members(receiver.pid) == []
+
+
+@pytest.mark.parametrize("signals", [(signal.SIGINT,), (signal.SIGTERM, signal.SIGTERM)])
+@pytest.mark.parametrize("mode", MODES)
+def test_stop_at_once_aborts_associations(
+    start_receiver: StartReceiver, mode: str, signals: tuple[signal.Signals, ...]
+) -> None:
+    receiver = start_receiver(OURS, "-v", mode, "-dhl", "-ta", "5")
+    thing = small(pixels=50_000)
+    with open_association(receiver) as peer:
+        peer.begin_store(thing, 20_000)
+        for number in signals:
+            receiver.send_signal(number)
+            wait_until(lambda: _is_caught(receiver.pid), "the signal is taken")
+        peer.expect_abort(0, 0)
+    assert receiver.wait() == 0
+    assert receiver.names() == []
+    wait_until(lambda: not session_members(receiver.pid), "nobody is left")
+
+
+def _is_caught(pid: int) -> bool:
+    """Tell whether no signal is pending for a process: two of a kind would become one."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    pending = [line.split()[1] for line in lines if line.startswith(("SigPnd", "ShdPnd"))]
+    return all(int(mask, 16) == 0 for mask in pending)
+
+
+@pytest.fixture
+def impatient(tmp_path: Path) -> Iterator[tuple["subprocess.Popen[bytes]", int, Path]]:
+    """A daemon whose period of grace is half a second."""
+    port = free_port()
+    script = (
+        "import sys, storescpd.main as m; m._GRACE = 0.5;"
+        "sys.argv[0] = 'storescpd'; sys.exit(m.main())"
+    )
+    log = tmp_path / "stderr"
+    (tmp_path / "out").mkdir()
+    with log.open("wb") as stream:
+        process = subprocess.Popen(
+            [sys.executable, "-c", script, "-v", "--fork", "-od", str(tmp_path / "out"), str(port)],
+            stderr=stream,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    wait_until(lambda: is_listening(port) or process.poll() is not None, "it listens")
+    yield process, port, log
+    signal_session(process.pid, signal.SIGKILL)
+    process.wait()
+    assert_no_traceback(log.read_text())
+
+
+def test_grace_ends_with_an_abort(
+    impatient: tuple["subprocess.Popen[bytes]", int, Path],
+) -> None:
+    process, port, log = impatient
+    with Peer.connect(port) as peer:
+        peer.associate()
+        os.kill(process.pid, signal.SIGTERM)
+        wait_until(lambda: not is_listening(port), "it stops listening at once")
+        peer.echo()  # still served
+        peer.expect_abort(0, 0)
+    assert process.wait(PATIENCE) == 0
+    assert "told to stop" in log.read_text()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_hup_does_not_stop_it(start_receiver: StartReceiver, mode: str) -> None:
+    receiver = start_receiver(OURS, "-v", mode, "-dhl")
+    with open_association(receiver) as peer:
+        receiver.send_signal(signal.SIGHUP)
+        peer.echo()
+        assert peer.store(small(), 2) == 0
+        peer.release()
+    receiver.send_signal(signal.SIGHUP)
+    with open_association(receiver) as peer:
+        peer.release()
+    assert receiver.process.poll() is None
+
+
+def test_usr1_logs_one_line_of_status(start_receiver: StartReceiver) -> None:
+    receiver = start_receiver(OURS, "--fork", "--max-associations", "9", "-dhl")
+    assert receiver.log() == ""
+    with open_association(receiver) as peer:
+        receiver.send_signal(signal.SIGUSR1)
+        log = receiver.wait_for_log("status")
+        assert log.count("\n") == 1, log
+        assert "1/9" in log
+        assert str(receiver.port) in log
+        peer.echo()
+        peer.release()
+    receiver.wait_for_children(0)
+    mark = receiver.mark()
+    receiver.send_signal(signal.SIGUSR1)
+    log = receiver.wait_for_log("status", since=mark)
+    assert log.count("\n") == 1, log
+    assert "0/9" in log
+    assert "1 served" in log
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT])
+def test_killed_child_is_named_with_its_signal(
+    start_receiver: StartReceiver, number: signal.Signals
+) -> None:
+    receiver = start_receiver(OURS, "--fork", "-dhl")
+    with open_association(receiver) as peer:
+        (child,) = receiver.wait_for_children(1)
+        os.kill(child, number)
+        peer.expect_closed()
+    log = receiver.wait_for_log(number.name)
+    assert str(child) in log
+    assert "127.0.0.1" in log
+    with open_association(receiver) as peer:
+        peer.release()
+
+
+def test_quiet_end_of_a_child_is_no_news(start_receiver: StartReceiver) -> None:
+    receiver = start_receiver(OURS, "--fork", "-dhl")
+    with open_association(receiver) as peer:
+        peer.release()
+    receiver.wait_for_children(0)
+    assert receiver.log() == ""
+
+
+def test_many_signals_at_once(start_receiver: StartReceiver) -> None:
+    receiver = start_receiver(OURS, "--fork", "-dhl")
+    with open_association(receiver) as peer:
+        for _ in range(200):
+            receiver.send_signal(signal.SIGHUP)
+            receiver.send_signal(signal.SIGUSR1)
+        peer.echo()
+        peer.release()
+    receiver.wait_for_children(0)
+    with open_association(receiver) as peer:
+        peer.release()
