@@ -1,0 +1,75 @@
+"""What the reader and the writers of data sets say to each other: options, findings, errors."""
+
+from array import array
+from typing import Literal, NamedTuple
+
+GroupLength = Literal["recalc", "create", "remove"]
+Lengths = Literal["explicit", "undefined"]
+
+
+class OutputOptions(NamedTuple):
+    """How a data set shall be written.
+
+    ``transfer_syntax`` is a UID, or None for that of the input. ``padding`` is the pair of
+    --padding-create (file pad, item pad; bytes), None removes padding; ``meta_length`` is the
+    length in bytes of the file meta header elements, which file padding counts in.
+    """
+
+    transfer_syntax: str | None = None
+    group_length: GroupLength = "recalc"
+    lengths: Lengths = "explicit"
+    padding: tuple[int, int] | None = None
+    new_vr: bool = True
+    convert_un: bool = False
+    compression_level: int = 6
+    meta_length: int = 0
+
+
+class Plan(NamedTuple):
+    """The layout of a data set to be written.
+
+    ``literals`` are the bytes that are new. ``pieces`` holds four numbers for each part that
+    comes from elsewhere: the offset in the literals that it stands before, start and end in
+    the source, and the word size (bytes) to swap it by; 1 means as it is, and 0 that many
+    zero bytes instead of the source. ``length`` is that of the whole, before any deflating.
+    """
+
+    literals: bytearray
+    pieces: "array[int]"
+    length: int
+
+
+class Findings(NamedTuple):
+    """What a walk over a data set found.
+
+    Texts are as in the data set but for surrounding padding; "" or b"" if absent.
+    ``sop_class`` and ``sop_instance`` are the first in depth-first order, the others stand in
+    the main data set. ``reasons`` has one text for each kind of difference between the bytes
+    and what the options ask for: empty means that the bytes can stay. ``unwritable`` says why
+    the options cannot be fulfilled, or is empty. ``plan`` is there if ``reasons`` are, unless
+    nothing can be written.
+    """
+
+    sop_class: str
+    sop_instance: str
+    study_instance: str
+    patient_name: bytes
+    character_set: bytes
+    has_pixel_data: bool
+    encapsulated: bool
+    reasons: tuple[str, ...]
+    warnings: tuple[str, ...]
+    unwritable: str
+    plan: Plan | None = None
+
+
+class DataSetError(Exception):
+    """The bytes are no data set in the transfer syntax; ``text`` says why."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+
+class TooDeep(DataSetError):
+    """Sequences are nested deeper than the reader follows."""

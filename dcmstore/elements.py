@@ -1,0 +1,71 @@
+"""Looks at a received data set where it lies: what it holds, and whether its bytes can stay."""
+
+import os
+import zlib
+from mmap import mmap
+
+from dcmstore import plainscan
+from dcmstore.dataset import DataSetError, Findings, OutputOptions, Plan, TooDeep
+from dcmstore.encoding_plan import examine
+
+__all__ = [
+    "DataSetError",
+    "Findings",
+    "OutputOptions",
+    "Plan",
+    "TooDeep",
+    "inflate",
+    "inspect",
+]
+
+_CHUNK = 1 << 18
+
+
+def inspect(
+    data: memoryview | mmap,
+    start: int,
+    transfer_syntax: str,
+    output: OutputOptions,
+    end: int | None = None,
+) -> Findings:
+    """Walk the data set that lies in ``data[start:end]``.
+
+    ``transfer_syntax`` is the one it was received in; a deflated data set is given inflated
+    (see :func:`inflate`). Raises DataSetError if the reference would not parse it.
+    """
+    end = len(data) if end is None else end
+    if plainscan.eligible(transfer_syntax, output):
+        found = plainscan.scan(data, start, end, transfer_syntax, output)
+        if found is not None:
+            return found
+    return examine(data, start, end, transfer_syntax, output)
+
+
+def inflate(source_fd: int, start: int, target_fd: int) -> int:
+    """Inflate what lies in a file from offset ``start``, and append it to another; return its size.
+
+    The stream has no zlib header (PS3.5 annex A.5); what follows it, usually a pad byte, is
+    ignored. Memory stays constant. Raises DataSetError if it is no deflate stream.
+    """
+    stream = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
+    size = 0
+    while not stream.eof:
+        chunk = os.pread(source_fd, _CHUNK, start)
+        if not chunk:
+            break
+        start += len(chunk)
+        while chunk and not stream.eof:
+            try:
+                part = stream.decompress(chunk, _CHUNK)
+            except zlib.error as error:
+                raise DataSetError(f"Invalid deflate stream: {error}") from error
+            chunk = stream.unconsumed_tail
+            size += len(part)
+            _write_all(target_fd, part)
+    return size
+
+
+def _write_all(fd: int, part: bytes) -> None:
+    view = memoryview(part)
+    while view:
+        view = view[os.write(fd, view) :]

@@ -1,0 +1,38 @@
+"""How values change on their way out: padding, blanks, byte order (PS3.5 sections 6.2 and 7.3)."""
+
+from array import array
+from mmap import mmap
+
+_TAIL = 256
+_CODES = {2: "H", 4: "I", 8: "Q"}
+_BLANKS = b" \0"
+
+
+def text_end(data: memoryview | mmap, start: int, end: int) -> int:
+    """Return where a text value ends if its trailing blanks and NULs are left out."""
+    while end > start:
+        begin = max(start, end - _TAIL)
+        kept = bytes(data[begin:end]).rstrip(_BLANKS)
+        if kept:
+            return begin + len(kept)
+        end = begin
+    return start
+
+
+def padded_uid(value: bytes) -> bytes:
+    """Return a UID value without blanks and trailing NULs, padded to even length."""
+    kept = value.replace(b" ", b"").rstrip(b"\0")
+    return kept + b"\0" if len(kept) & 1 else kept
+
+
+def swapped(value: bytes, word: int) -> bytes:
+    """Return the value with the bytes of each word of 2, 4 or 8 in the opposite order.
+
+    Bytes after the last whole word stay where they are.
+    """
+    if len(value) == word:
+        return value[::-1]
+    whole = len(value) - len(value) % word
+    words = array(_CODES[word], value[:whole])
+    words.byteswap()
+    return words.tobytes() + value[whole:]

@@ -1,0 +1,427 @@
+"""Reads any encoded data set into a stream of events, and says what is wrong with it.
+
+The rules are those of the reference's parser, which takes more than PS3.5 allows; a data set
+that it would refuse ends the walk with :class:`~dcmstore.dataset.DataSetError`. Nothing
+recurses: open sequences are frames on a list, and no length is trusted before it is compared
+with what holds the element.
+"""
+
+from collections.abc import Generator
+from mmap import mmap
+from struct import Struct
+from typing import Final, NamedTuple
+
+from dcmstore import dictionary, uids, vr
+from dcmstore.dataset import DataSetError, TooDeep
+
+# What an event tells. The first four begin an element.
+ELEMENT: Final = 0
+"""A value as it stands between start and end."""
+LITTLE_ELEMENT: Final = 1
+"""The same, in little endian order whatever the transfer syntax."""
+SEQUENCE: Final = 2
+"""A sequence opens; end is where it should close, or FOREVER; the number is a layout's."""
+FRAGMENTS: Final = 3
+"""Encapsulated pixel data opens: FRAGMENT events follow, then FRAGMENTS_END."""
+ITEM: Final = 4
+"""An item opens; end is where it should close, or FOREVER."""
+ITEM_END: Final = 5
+"""An item closes; start to end are the bytes of its delimiter, if it has one."""
+SEQUENCE_END: Final = 6
+"""A sequence closes; likewise."""
+FRAGMENT: Final = 7
+FRAGMENTS_END: Final = 8
+
+Event = tuple[int, int, int, int, int, int]
+"""(kind, tag, VR number, at, start, end).
+
+``at`` is the offset of the header, or -1 if an encoder would not write that header for this
+VR and these bytes; ``start`` and ``end`` delimit the value.
+"""
+
+MAX_DEPTH: Final = 4096
+"""Sequences may be nested this deep; what is deeper is refused."""
+MAX_WARNINGS: Final = 200
+"""Warnings beyond this number are only counted."""
+
+UNDEFINED: Final = 0xFFFFFFFF
+ITEM_TAG: Final = 0xFFFEE000
+ITEM_DELIMITER: Final = 0xFFFEE00D
+SEQUENCE_DELIMITER: Final = 0xFFFEE0DD
+_DELIMITERS: Final = frozenset((ITEM_TAG, ITEM_DELIMITER, SEQUENCE_DELIMITER))
+PIXEL_DATA: Final = 0x7FE00010
+_PIXEL_REPRESENTATION: Final = 0x00280103
+_WAVEFORM_BITS_ALLOCATED: Final = 0x54001004
+_TELLING: Final = frozenset((_PIXEL_REPRESENTATION, _WAVEFORM_BITS_ALLOCATED))
+_LITTLE16, _BIG16 = Struct("<H"), Struct(">H")
+FOREVER: Final = 1 << 62
+# The bits of a length that a warning is due for: the value is odd, or no whole words.
+_MASK: Final = tuple(max(size, 2) - 1 for size in vr.WORD)
+_LONG: Final = vr.LONG
+
+NO_REPRESENTATION: Final = "Pixel representation not found"
+_ITEM_END_MISSING: Final = "Item Delimitation Item missing"
+_SEQUENCE_END_MISSING: Final = "Sequence Delimitation Item missing"
+_TOO_LONG: Final = "Length of element larger than explicit length of surrounding item"
+_INVALID_TAG: Final = "Invalid tag"
+_INVALID_VR: Final = "Invalid VR"
+_CUT_VALUE: Final = "Invalid stream"
+_CORRUPTED: Final = "Corrupted data"
+_ILLEGAL_UNDEFINED: Final = (
+    "Illegal element with OB or OW Value Representation and undefined length encountered"
+)
+_DEFINED_PIXEL_DATA: Final = (
+    "Pixel data in top level dataset in compressed Transfer Syntax uses explicit length"
+)
+
+
+def name(tag: int) -> str:
+    """Return a tag as messages show it."""
+    return f"({tag >> 16:04x},{tag & 0xFFFF:04x})"
+
+
+class Syntax(NamedTuple):
+    """How headers are laid out: the structs, and the VR numbers by the two bytes of a VR."""
+
+    number: int
+    explicit: bool
+    big: bool
+    head: Struct
+    short_head: Struct
+    length32: Struct
+    numbers: dict[int, int]
+
+
+def _syntax(number: int, explicit: bool, order: str, numbers: dict[int, int]) -> Syntax:
+    head, length32 = Struct(order + "HHI"), Struct(order + "I")
+    return Syntax(number, explicit, order == ">", head, Struct(order + "HHHH"), length32, numbers)
+
+
+IMPLICIT: Final = _syntax(0, False, "<", {})
+LITTLE: Final = _syntax(1, True, "<", vr.BY_LITTLE)
+BIG: Final = _syntax(2, True, ">", vr.BY_BIG)
+LAYOUTS: Final = (IMPLICIT, LITTLE, BIG)
+
+
+def syntax_of(transfer_syntax: str) -> Syntax:
+    """Return the header layout of a transfer syntax; all but three share one."""
+    if transfer_syntax == uids.IMPLICIT_LITTLE:
+        return IMPLICIT
+    return BIG if transfer_syntax == uids.EXPLICIT_BIG else LITTLE
+
+
+class _Item:
+    """What an open item (or the data set) has told about the elements that follow in it."""
+
+    __slots__ = ("bits", "creators", "limit", "sign", "start")
+
+    def __init__(self, start: int, limit: int) -> None:
+        self.start = start
+        self.limit = limit
+        self.sign: int | None = None
+        self.bits: int | None = None
+        self.creators: dict[int, str] | None = None
+
+    def remember(
+        self, tag: int, syntax: Syntax, data: memoryview | mmap, start: int, end: int
+    ) -> None:
+        """Note an element that decides about VRs further on; the first of its tag counts."""
+        if tag in _TELLING:
+            if end - start < 2:
+                return
+            (value,) = (_BIG16 if syntax.big else _LITTLE16).unpack_from(data, start)
+            if tag == _PIXEL_REPRESENTATION:
+                self.sign = value if self.sign is None else self.sign
+            else:
+                self.bits = value if self.bits is None else self.bits
+        elif end - start <= 64 and dictionary.has_private_tags():
+            creator = bytes(data[start:end]).decode("latin-1").strip(" \0")
+            if self.creators is None:
+                self.creators = {}
+            self.creators.setdefault(tag, creator)
+
+    def creator(self, tag: int) -> str | None:
+        """Return the private creator that reserved the block of a tag, if there is one."""
+        if self.creators is None:
+            return None
+        return self.creators.get(tag & 0xFFFF0000 | (tag >> 8) & 0xFF)
+
+
+class _Sequence(NamedTuple):
+    """An open sequence: its end (or FOREVER), layout, tag, and the item that holds it."""
+
+    limit: int
+    syntax: Syntax
+    tag: int
+    holder: _Item
+    outer: Syntax
+
+
+class Walk:
+    """One pass over ``data[start:end]``; iterate over :meth:`events` once.
+
+    ``warnings`` and ``unwritable`` (why the data set cannot be written, or "") are complete
+    when the iteration is. Deflated data sets have to be inflated before.
+    """
+
+    def __init__(
+        self,
+        data: memoryview | mmap,
+        start: int,
+        end: int,
+        transfer_syntax: str,
+        convert_un: bool = False,
+    ) -> None:
+        self.data = data
+        self.end = end
+        self.start = start
+        self.encapsulated = uids.is_encapsulated(transfer_syntax)
+        self.syntax = syntax_of(transfer_syntax)
+        self.convert_un = convert_un
+        self.warnings: list[str] = []
+        self.unheard_warnings = 0
+        self.unwritable = ""
+        self.leftover = 0
+        # Explicit VR needs the dictionary only where UN is converted.
+        needed = convert_un or not self.syntax.explicit
+        self._exact_tags = dictionary.exact_tags() if needed else {}
+
+    def warn(self, text: str) -> None:
+        """Note something that the reference logs as a warning."""
+        if len(self.warnings) < MAX_WARNINGS:
+            self.warnings.append(text)
+        else:
+            self.unheard_warnings += 1
+
+    def events(self) -> Generator[Event, None, None]:
+        """Yield the data set's events in stream order.
+
+        Raises DataSetError where the reference gives up reading. Where less than a header is
+        left at the end of the data, all that is open closes silently.
+        """
+        data, end = self.data, self.end
+        syntax, item, pos = self.syntax, _Item(self.start, FOREVER), self.start
+        stack: list[_Sequence] = []
+        while True:
+            # Elements of the innermost item, until it ends or a sequence opens.
+            explicit, get_number = syntax.explicit, syntax.numbers.get
+            head, length32 = syntax.head.unpack_from, syntax.length32.unpack_from
+            short_head, limit = syntax.short_head.unpack_from, item.limit
+            remembers = self.convert_un or not explicit
+            opened: _Sequence | None = None
+            delimiter = 0
+            cut = False
+            at = pos
+            while pos < limit and pos < end:
+                at = pos
+                if end - pos < 8:
+                    cut = True
+                    break
+                kind = ELEMENT
+                if explicit:
+                    group, element, code, length = short_head(data, pos)
+                    tag = group << 16 | element
+                    if tag >= ITEM_TAG and tag in _DELIMITERS:
+                        delimiter = tag
+                        break
+                    number = get_number(code, -1)
+                    if number < 0:
+                        at = -1
+                        number, is_long = self._unknown_vr(tag, pos)
+                    else:
+                        is_long = _LONG[number]
+                    start = pos + 8
+                    if is_long:
+                        if end - pos < 12:
+                            cut = True
+                            break
+                        if length:
+                            at = -1
+                        (length,) = length32(data, start)
+                        start = pos + 12
+                    if number == vr.UN and self.convert_un and length != UNDEFINED:
+                        known = self._dictionary_vr(item, tag)
+                        if known is not None:
+                            number, kind, at = known, LITTLE_ELEMENT, -1
+                else:
+                    group, element, length = head(data, pos)
+                    tag = group << 16 | element
+                    if tag >= ITEM_TAG and tag in _DELIMITERS:
+                        delimiter = tag
+                        break
+                    start = pos + 8
+                    known = self._dictionary_vr(item, tag)
+                    number = vr.UN if known is None else known
+                if limit != FOREVER:
+                    self._check_room(item, tag, pos, start, length)
+                if length & _MASK[number]:
+                    self._warn_length(tag, number, length)
+                if length == UNDEFINED or number == vr.SQ:
+                    if number not in (vr.SQ, vr.UN):
+                        if tag != PIXEL_DATA or number not in (vr.OB, vr.OW):
+                            raise DataSetError(
+                                _ILLEGAL_UNDEFINED if number in (vr.OB, vr.OW) else _CORRUPTED
+                            )
+                        if not self.encapsulated:
+                            # Without fragments there is nothing that could be written.
+                            self.unwritable = NO_REPRESENTATION
+                            return
+                        pos = yield from self._fragments(tag, number, at, start)
+                        continue
+                    if len(stack) >= MAX_DEPTH:
+                        raise TooDeep(f"Sequences nested deeper than {MAX_DEPTH} levels")
+                    inner = syntax
+                    if number == vr.UN:
+                        self.warn(
+                            f"Found element {name(tag)} with VR UN and undefined length, reading "
+                            "a sequence with transfer syntax LittleEndianImplicit (CP-246)"
+                        )
+                        inner, at = IMPLICIT, -1 if explicit else at
+                    elif kind == LITTLE_ELEMENT:
+                        inner = IMPLICIT
+                    ends = FOREVER if length == UNDEFINED else start + length
+                    opened = _Sequence(ends, inner, tag, item, syntax)
+                    yield SEQUENCE, tag, inner.number, at, start, ends
+                    pos = start
+                    break
+                if self.encapsulated and tag == PIXEL_DATA and not stack:
+                    raise DataSetError(_DEFINED_PIXEL_DATA)
+                pos = start + length
+                if pos > end:
+                    raise DataSetError(_CUT_VALUE)
+                if remembers and (tag in _TELLING or (group & 1 and 0x10 <= element <= 0xFF)):
+                    item.remember(tag, syntax, data, start, pos)
+                yield kind, tag, number, at, start, pos
+            if opened is not None:
+                stack.append(opened)
+            elif not stack:
+                if delimiter:
+                    raise DataSetError(
+                        _ITEM_END_MISSING if delimiter == SEQUENCE_DELIMITER else _INVALID_TAG
+                    )
+                self.leftover = end - pos
+                return
+            else:
+                if delimiter:
+                    if delimiter != ITEM_DELIMITER:
+                        raise DataSetError(
+                            _ITEM_END_MISSING if delimiter == SEQUENCE_DELIMITER else _INVALID_TAG
+                        )
+                    pos += 8
+                    exact = -1 if length32(data, at + 4)[0] else at
+                    yield ITEM_END, ITEM_DELIMITER, 0, exact, at, pos
+                else:
+                    yield ITEM_END, ITEM_DELIMITER, 0, pos, pos, pos
+            # Between items: another one opens, or sequences close.
+            while stack:
+                sequence = stack[-1]
+                at = pos
+                exact = pos
+                if not cut and pos < sequence.limit:
+                    if pos >= end:
+                        raise DataSetError(_SEQUENCE_END_MISSING)
+                    if end - pos < 8:
+                        cut = True
+                    else:
+                        group, element, length = sequence.syntax.head.unpack_from(data, pos)
+                        pos += 8
+                        tag = group << 16 | element
+                        if tag == ITEM_TAG:
+                            ends = FOREVER if length == UNDEFINED else pos + length
+                            if length & 1 and length != UNDEFINED:
+                                self._warn_odd_item(sequence.tag)
+                            yield ITEM, tag, 0, at, pos, ends
+                            item, syntax = _Item(pos, ends), sequence.syntax
+                            break
+                        if tag != SEQUENCE_DELIMITER:
+                            raise DataSetError(_SEQUENCE_END_MISSING)
+                        if length:
+                            exact = -1
+                yield SEQUENCE_END, sequence.tag, 0, exact, at, pos
+                stack.pop()
+                item, syntax = sequence.holder, sequence.outer
+                if item.limit > pos and not cut:
+                    break
+                if stack:
+                    yield ITEM_END, ITEM_DELIMITER, 0, pos, pos, pos
+
+    def _fragments(self, tag: int, number: int, at: int, pos: int) -> Generator[Event, None, int]:
+        """Yield the fragments after a Pixel Data header; return where they end."""
+        data, end = self.data, self.end
+        head = self.syntax.head.unpack_from
+        yield FRAGMENTS, tag, number, at, pos, pos
+        while True:
+            if pos >= end:
+                raise DataSetError(_SEQUENCE_END_MISSING)
+            if end - pos < 8:
+                yield FRAGMENTS_END, tag, 0, -1, pos, pos
+                return pos
+            at = pos
+            group, element, length = head(data, pos)
+            pos += 8
+            found = group << 16 | element
+            if found == SEQUENCE_DELIMITER:
+                yield FRAGMENTS_END, tag, 0, -1 if length else at, at, pos
+                return pos
+            if found != ITEM_TAG:
+                raise DataSetError(_SEQUENCE_END_MISSING)
+            if length > end - pos:
+                raise DataSetError(_CUT_VALUE)
+            if length & 1:
+                self._warn_odd_item(tag)
+            yield FRAGMENT, tag, 0, at, pos, pos + length
+            pos += length
+
+    def _unknown_vr(self, tag: int, at: int) -> tuple[int, bool]:
+        """Return the VR number to take for one the standard has not, and if it is long."""
+        code = bytes(self.data[at + 4 : at + 6])
+        text = code.decode("latin-1")
+        if not all(0x20 <= byte < 0x7F for byte in code):
+            raise DataSetError(_INVALID_VR)
+        is_long = all(0x41 <= byte <= 0x5A for byte in code)
+        self.warn(
+            f"DcmItem: Non-standard VR '{text}' ({code[0]:02x}\\{code[1]:02x}) encountered while "
+            f"parsing element {name(tag)}, assuming {4 if is_long else 2} byte length field"
+        )
+        if code == b"OX" and tag == PIXEL_DATA:
+            self.warn(
+                "DcmItem: Non-standard VR 'OX' is known to be wrongly used for PixelData "
+                f"{name(tag)}, setting VR to 'OW'"
+            )
+            return vr.OW, True
+        return vr.UN, is_long
+
+    def _dictionary_vr(self, item: "_Item", tag: int) -> int | None:
+        """Return the VR that the dictionary and the item's earlier elements give a tag."""
+        number = self._exact_tags.get(tag)
+        if number is None:
+            number = dictionary.lookup(tag, item.creator(tag))
+        if number == dictionary.PIXEL_SIGN:
+            return vr.SS if item.sign == 1 else vr.US
+        if number == dictionary.WAVEFORM_BITS:
+            return vr.OB if item.bits in (None, 8) else vr.OW
+        return number
+
+    def _check_room(self, item: "_Item", tag: int, at: int, start: int, length: int) -> None:
+        """Hold an element against the defined length of the item around it."""
+        if start > item.limit:
+            self.warn(
+                f"DcmItem: Explicit item length ({item.limit - item.start} bytes) too large for "
+                "the elements contained in the item"
+            )
+        elif length != UNDEFINED and length > item.limit - start:
+            raise DataSetError(_TOO_LONG)
+
+    def _warn_length(self, tag: int, number: int, length: int) -> None:
+        if length == UNDEFINED:
+            return
+        if vr.WORD[number] > 1 and length & (vr.WORD[number] - 1):
+            self.warn(
+                f"DcmItem: Length of element {name(tag)} is not a multiple of "
+                f"{vr.WORD[number]} (VR={vr.NAMES[number].decode()})"
+            )
+        if length & 1:
+            self.warn(f"DcmItem: Length of element {name(tag)} is odd")
+
+    def _warn_odd_item(self, tag: int) -> None:
+        self.warn(f"DcmSequenceOfItems: Length of item in sequence {name(tag)} is odd")
