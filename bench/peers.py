@@ -79,7 +79,9 @@ def version(program: str) -> str:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
-    return (done.stdout or done.stderr).strip().partition("\n")[0]
+    if done.returncode:
+        return f"ended with {done.returncode}: {done.stderr.strip().rpartition(chr(10))[2]}"
+    return done.stdout.strip().partition("\n")[0]
 
 
 def free_port() -> int:
