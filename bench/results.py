@@ -71,9 +71,10 @@ def value(unit: str, sample: Sample) -> float:
     return sample.operations / sample.seconds
 
 
-def choose(counts: Counts, warm: Sample) -> int:
+def choose(counts: Counts, warm: Sample, nodelay: bool) -> int:
     """How many operations of each sender a timed run has, after the warm-up run."""
-    return counts.few if warm.seconds / counts.warm > counts.stall else counts.full
+    stalls = not nodelay and warm.seconds / counts.warm > counts.stall
+    return counts.few if stalls else counts.full
 
 
 def side(row: Row, suite: Suite, samples: list[Sample], warm: Sample) -> Side:
@@ -111,7 +112,8 @@ def measure(
         while turn < repeat or (turn < MORE * repeat and spent(samples) < ENOUGH):
             for which in (0, 1) if turn % 2 == 0 else (1, 0):
                 say(f"{suites[which].name}, run {turn + 1}")
-                samples[which].append(trials[which].run(choose(row.counts, warm[which])))
+                count = choose(row.counts, warm[which], setup.nodelay)
+                samples[which].append(trials[which].run(count))
             turn += 1
     return side(row, suites[0], samples[0], warm[0]), side(row, suites[1], samples[1], warm[1])
 

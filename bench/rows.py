@@ -20,9 +20,9 @@ Pick = Callable[[Data], Objects]
 class Counts(NamedTuple):
     """Operations of a run, per sender.
 
-    ``warm`` of them warm up. A side that then takes over ``stall`` seconds for each waits for
-    delayed acknowledgements most of the time: ``few`` suffice to tell its rate, which the start
-    of the sender then hardly changes. All others do ``full``.
+    ``warm`` of them warm up. A side that then takes over ``stall`` seconds for each, with DCMTK
+    as installed, waits for delayed acknowledgements most of the time: ``few`` suffice to tell its
+    rate, which the start of the sender then hardly changes. All others do ``full``.
     """
 
     warm: int

@@ -89,8 +89,9 @@ def test_a_failed_program_is_no_result(tmp_path: Path) -> None:
 
 def test_a_stalling_side_does_few_operations() -> None:
     counts = Counts(warm=10, few=20, full=1000, stall=0.02)
-    assert choose(counts, Sample(10, 0, 0.9, 0, None)) == 20
-    assert choose(counts, Sample(10, 0, 0.1, 0, None)) == 1000
+    assert choose(counts, Sample(10, 0, 0.9, 0, None), nodelay=False) == 20
+    assert choose(counts, Sample(10, 0, 0.1, 0, None), nodelay=False) == 1000
+    assert choose(counts, Sample(10, 0, 0.9, 0, None), nodelay=True) == 1000
 
 
 def test_rows_run_with_the_reference_on_both_sides(reference: str, tmp_path: Path) -> None:
