@@ -25,7 +25,7 @@ from dcmstore.optiontable import (
     as_attribute,
 )
 
-__all__ = ["Hook", "Options", "UsageError", "identifier", "parse"]
+__all__ = ["Hook", "Options", "UsageError", "identifier", "parse", "program_name"]
 
 
 class Options(SimpleNamespace):
@@ -54,9 +54,7 @@ def parse(
     Ends the program (SystemExit) with status 0 after ``--help`` and the like, and with
     status 1 after it reported an error on standard error.
     """
-    name = os.path.basename(argv[0])
-    if name not in program.names:
-        name = program.names[0]
+    name = program_name(program, argv[0])
     hooks = hooks or {}
     try:
         arguments = list(expand(argv[1:]))
@@ -72,6 +70,12 @@ def parse(
             print(f"{identifier(name)}\n\n{title}\nerror: {error}", file=sys.stderr)
         raise SystemExit(1) from None
     return options
+
+
+def program_name(program: Program, called: str) -> str:
+    """The name the program was called by, if it is one that the program has."""
+    name = os.path.basename(called)
+    return name if name in program.names else program.names[0]
 
 
 def identifier(name: str) -> str:

@@ -1,12 +1,9 @@
-"""The daemon's option table, and its parser.
+"""The daemon's option table, which `cmdline.parse` reads.
 
 To switch an option on, take ``built=False`` out of its row, or make it True in the call that
 builds the row (`tls_sections` below). To add an option of our own, append a row to `_OURS`.
 """
 
-from collections.abc import Mapping, Sequence
-
-from dcmstore import cmdline
 from dcmstore.optiontable import (
     INTEGER,
     UNSIGNED,
@@ -252,8 +249,3 @@ PROGRAM = Program(
     long_width=21,
     libraries=("pydicom", "pynetdicom", "zlib", "openssl", "libwrap"),
 )
-
-
-def parse(argv: Sequence[str], hooks: Mapping[str, cmdline.Hook] | None = None) -> cmdline.Options:
-    """Parse the daemon's command line, ``argv[0]`` included; see `cmdline.parse`."""
-    return cmdline.parse(PROGRAM, argv, hooks)

@@ -1,12 +1,9 @@
-"""The sender's option table, and its parser.
+"""The sender's option table, which `cmdline.parse` reads.
 
 To switch an option on, take ``built=False`` out of its row, or make it True in the call that
 builds the row (`tls_sections` below).
 """
 
-from collections.abc import Mapping, Sequence
-
-from dcmstore import cmdline
 from dcmstore.optiontable import (
     INTEGER,
     UNSIGNED,
@@ -328,8 +325,3 @@ PROGRAM = Program(
     long_width=19,
     libraries=("pydicom", "zlib", "openssl"),
 )
-
-
-def parse(argv: Sequence[str], hooks: Mapping[str, cmdline.Hook] | None = None) -> cmdline.Options:
-    """Parse the sender's command line, ``argv[0]`` included; see `cmdline.parse`."""
-    return cmdline.parse(PROGRAM, argv, hooks)
