@@ -242,6 +242,9 @@ BAD = {
 }  # fmt: skip
 
 
+ACCEPTOR_ONLY = {"unknown profile", "duplicate abstract syntax"}
+
+
 def fault(folder: Path, text: str) -> ProfileError:
     with pytest.raises(ProfileError) as caught:
         loaded(folder, text).acceptor(" p ")
@@ -268,6 +271,23 @@ def test_the_reference_finds_the_same_fault(name: str, tmp_path: Path, reference
     )
     fatal = "\n".join(line.removeprefix("F: ") for line in done.stderr.splitlines())
     assert fatal.removeprefix("cannot read config file: ") == expected
+
+
+@pytest.mark.parametrize("name", sorted(BAD.keys() - ACCEPTOR_ONLY))
+def test_the_sender_of_the_reference_finds_it_too(
+    name: str, tmp_path: Path, reference: str
+) -> None:
+    text, _, expected = BAD[name]
+    file = tmp_path / "profiles.cfg"
+    file.write_bytes(text.encode())
+    done = subprocess.run(
+        [dcmtk("storescu"), "-xf", str(file), "p", "localhost", "1", str(file)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    error = "\n".join(line.removeprefix("E: ") for line in done.stderr.splitlines())
+    assert error.removeprefix("reading config file: ") == expected
 
 
 @pytest.mark.parametrize("name", GOOD)
