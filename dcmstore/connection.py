@@ -4,11 +4,12 @@ The owner puts received bytes where ``room`` says, tells ``received`` how many t
 asks ``next_event`` until it returns None, which means: more bytes are needed. What this side
 says is returned as bytes for the owner to send.
 
-Received bytes stay in one buffer that is used again and again. A ``Data`` event shows a slice of
+Received bytes stay in one buffer that is used again and again. A ``Data`` event shows slices of
 it, valid until the next event. The buffer holds the largest P-DATA-TF PDU that was negotiated;
 only an A-ASSOCIATE PDU can make it grow, as its bytes arrive, to the 1 MiB that one may have.
 """
 
+import mmap
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -17,14 +18,15 @@ from dcmstore.command import CommandSet
 from dcmstore.errors import LocalError, PeerError
 from dcmstore.states import PDU_EVENTS, Action, Event, State, transition
 
-BUFFER_SIZE = 1 << 18
-"""Bytes of the receive buffer: more than one PDU of 128 KiB, small enough for a CPU's cache."""
+BUFFER_SIZE = 1 << 21
+"""Bytes of the receive buffer. Only pages that bytes have come in are real; a bulk transfer
+takes a third less processor time than with 256 KiB, since each receive takes more at once."""
 
 UNEXPECTED_PDU = "0006:0303"
 """Condition: a PDU that exists came where the protocol has no place for it."""
 
 _GATHER = 512
-"""Most buffers in one gathered send; IOV_MAX is 1024 on Linux."""
+"""Most buffers that go together, in or out; IOV_MAX is 1024 on Linux."""
 
 
 class Command(NamedTuple):
@@ -35,10 +37,10 @@ class Command(NamedTuple):
 
 
 class Data(NamedTuple):
-    """One fragment of a data set; ``view`` is valid until the next event."""
+    """The next fragments of a data set, as many as are here; valid until the next event."""
 
     context_id: int
-    view: memoryview
+    views: list[memoryview]
     last: bool
 
 
@@ -89,10 +91,12 @@ class Connection:
 
     def __init__(self, *, acceptor: bool, max_pdu: int) -> None:
         self.state = State.Sta1
+        self._requestor = not acceptor
         self.accepted: dict[int, str] = {}
         self.farewell = b""
         self._max_pdu = max_pdu
-        self._buffer = bytearray(BUFFER_SIZE)
+        # Mapped memory costs only the pages that are used; a bytearray is cleared first.
+        self._buffer: mmap.mmap | bytearray = mmap.mmap(-1, BUFFER_SIZE, flags=mmap.MAP_PRIVATE)
         self._view = memoryview(self._buffer)
         self._start = 0
         self._end = 0
@@ -244,8 +248,10 @@ class Connection:
 
     # Inside
 
-    def _step(self, event: Event) -> Action:
-        action, self.state = transition(self.state, event)
+    def _step(self, event: Event, *, acceptable: bool = True) -> Action:
+        action, self.state = transition(
+            self.state, event, requestor=self._requestor, acceptable=acceptable
+        )
         return action
 
     def _may_send(self, limit: int) -> None:
@@ -296,7 +302,8 @@ class Connection:
 
     def _control(self, pdu_type: int, body: memoryview) -> ReceivedEvent | None:
         """Act on a PDU other than P-DATA-TF in an association; None for one to be ignored."""
-        state = self.state
+        if self.state is State.Sta2 and pdu_type == pdu.A_ASSOCIATE_RQ:
+            return self._requested(body)
         action = self._step(PDU_EVENTS[pdu_type])
         match action:
             case Action.AA_1:
@@ -305,26 +312,31 @@ class Connection:
             case Action.AA_8:
                 self.farewell = pdu.encode(pdu.Abort(_PROVIDER, _UNEXPECTED))
                 raise PeerError(
-                    "0006:020c", f"DIMSE Read PDV failed: unexpected PDU {pdu_type:02x}"
+                    "0006:020c", f"DIMSE Read PDV failed: unexpected PDU of type {pdu_type:02x}"
                 )
-            case Action.AA_6 | Action.AA_7:
+            case Action.AR_8:
+                raise PeerError("0006:0306", "both sides have requested the release")
+            case Action.AA_6 | Action.AA_7 | Action.AR_6:
+                # AR-6: data that crosses our release request, and nobody waits for it any more.
                 return None
         received = pdu.decode(pdu_type, body)
-        if isinstance(received, pdu.AssociateRequest) and not received.protocol_version & 1:
-            self.state = State.Sta13
+        assert not isinstance(received, pdu.PData)
+        if isinstance(received, pdu.AssociateAccept):
+            self._note_accepted(received)
+        return received
+
+    def _requested(self, body: memoryview) -> pdu.AssociateRequest:
+        received = pdu.decode(pdu.A_ASSOCIATE_RQ, body)
+        assert isinstance(received, pdu.AssociateRequest)
+        acceptable = bool(received.protocol_version & 1)
+        self._step(Event.Evt6, acceptable=acceptable)
+        if not acceptable:
             self.farewell = pdu.encode(pdu.AssociateReject(1, 2, 2))
             raise PeerError(
                 "0006:0322",
                 f"DUL Unsupported peer protocol {received.protocol_version:04x};"
                 " expected 0001 in parseAssociate",
             )
-        if isinstance(received, pdu.AssociateAccept):
-            self._note_accepted(received)
-        if isinstance(received, pdu.PData):
-            # Data that crosses our release request; nobody here waits for it any more.
-            return None
-        if state is State.Sta7 and isinstance(received, pdu.ReleaseRequest):
-            raise PeerError("0006:0306", "release collision")
         return received
 
     def _next_value(self) -> Command | Data | None:
@@ -355,10 +367,44 @@ class Connection:
             if self._data_context:
                 raise PeerError("0006:0206", "DIMSE: data set on two presentation contexts")
             self._data_context = context_id
+        views = [self._view[at + 6 : value_end]]
         last = bool(control & pdu.LAST)
+        if not last and not self._pdu_end:
+            last = self._more_data(context_id, views)
         if last:
             self._in_data = False
-        return Data(context_id, self._view[at + 6 : value_end], last)
+        return Data(context_id, views, last)
+
+    def _more_data(self, context_id: int, views: list[memoryview]) -> bool:
+        """Add the fragments of the PDUs that are here too, and hold one each, to ``views``.
+
+        Returns whether the last one was among them. Whatever is not as plain as that waits for
+        the next event: this loop is what a large object's bytes run through.
+        """
+        buffer, view, end = self._buffer, self._view, self._end
+        unpack = pdu.PDATA_HEADER.unpack_from
+        longest = self._max_pdu
+        at = self._start
+        last = False
+        while not last and end - at >= 12 and len(views) < _GATHER:
+            pdu_type, length, value_length, value_context, control = unpack(buffer, at)
+            after = at + 6 + length
+            if (
+                after > end
+                or pdu_type != pdu.P_DATA_TF
+                or value_length != length - 4
+                or length > longest
+                or value_context != context_id
+                or control & pdu.COMMAND
+                or length & 1
+                or length < 6
+            ):
+                break
+            views.append(view[at + 12 : after])
+            at = after
+            last = bool(control & pdu.LAST)
+        self._start = at
+        return last
 
     def _command_fragment(
         self, context_id: int, fragment: memoryview, last: bool

@@ -18,7 +18,7 @@ PEER_GONE = "0006:0317"
 """Condition: the peer has closed the connection, or takes nothing any more."""
 
 _TIMEVAL = Struct("@ll")
-_DRAIN_SIZE = 1 << 16
+_DRAIN_SIZE = 1 << 12
 
 
 class TimedOut(NamedTuple):
@@ -119,24 +119,31 @@ class Link:
             self._set_timeout(socket.SO_RCVTIMEO, limit)
             self._receive_timeout = limit
         try:
-            count = self._socket.recv_into(room)
+            return self._socket.recv_into(room)
         except BlockingIOError:
             return None if timed else 0
         except OSError:
             # Reset, unreachable, aborted: for the association all the same as a close.
             return 0
-        if count < len(room) and self._is_tcp:
-            # The option does not stick. A sender with Nagle's algorithm holds the next small
-            # segment back until this one is acknowledged, and a delayed one costs 40 ms.
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-        return count
 
     def send(self, data: bytes) -> None:
         """Send all of ``data``. Raises PeerError when the peer takes no more of it."""
         try:
             self._socket.sendall(data)
+            self._acknowledge_quickly()
         except OSError:
             raise _gone() from None
+
+    def _acknowledge_quickly(self) -> None:
+        """Answer the next segments at once.
+
+        A sender with Nagle's algorithm holds a small segment back until the last one is
+        acknowledged, and the kernel delays that by 40 ms once it has seen us answer messages.
+        The option lasts until this side sends again, so it is armed after each send: more
+        often would only make a bulk transfer pay for acknowledgements that nobody waits for.
+        """
+        if self._is_tcp:
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
     def send_gathered(self, lists: Iterable[list[bytes | memoryview]]) -> None:
         """Send each list of buffers with one system call where it fits. Raises PeerError."""

@@ -34,7 +34,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     program = os.path.basename(argv[0])
     if program not in PROGRAM.names:
         program = PROGRAM.names[0]
-    log.debug("%s\n", cmdline.identifier(program))
     folder = _output_folder(options)
     if folder is None:
         return 1
@@ -50,6 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(listeners: list[socket.socket], options: cmdline.Options, service: session.Service) -> int:
+    if not service.store.bit_preserving:
+        # Data sets in implicit VR need it; children get it free.
+        dictionary.preload()
     master = Master(
         listeners,
         program=service.program,
@@ -57,9 +59,6 @@ def _run(listeners: list[socket.socket], options: cmdline.Options, service: sess
         grace=service.grace,
         reload=lambda: None,
     )
-    if not service.store.bit_preserving:
-        # Data sets in implicit VR need it; children get it free.
-        dictionary.preload()
     # What is here now lives as long as the process: children need not copy it to look at it.
     gc.freeze()
     if service.in_child:

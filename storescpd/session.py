@@ -50,6 +50,10 @@ def serve(connection: socket.socket, peer: str, service: Service) -> None:
     with Stop(grace, link.interrupt) as stop:
         try:
             Session(link, peer, service, stop).run()
+        except Exception as error:
+            # A fault of ours ends this association, never the daemon.
+            log.critical("internal error, association with %s ended: %r", peer, error)
+            log.debug("where it happened:", exc_info=True)
         finally:
             link.close()
 
@@ -98,8 +102,8 @@ class Session:
     def _serve(self) -> None:
         for event in self._link.events():
             match event:
-                case Data(context_id, view, last):
-                    self._take(context_id, view, last)
+                case Data(context_id, views, last):
+                    self._take(context_id, views, last)
                 case Command(context_id, StoreRequest() as request):
                     self._begin(context_id, request)
                 case Command(context_id, EchoRequest() as request):
@@ -247,11 +251,11 @@ class Session:
         if self._service.dimse_timeout is not None:
             self._link.set_patience(self._service.dimse_timeout)
 
-    def _take(self, context_id: int, view: memoryview, last: bool) -> None:
+    def _take(self, context_id: int, views: list[memoryview], last: bool) -> None:
         request = self._request
         assert request is not None
         if self._dots:
-            sys.stdout.write(".\n" if last else ".")
+            sys.stdout.write("." * len(views) + ("\n" if last else ""))
             sys.stdout.flush()
         incoming = self._incoming
         if incoming is None:
@@ -262,7 +266,7 @@ class Session:
                 self._connection.accepted[context_id],
                 self._calling,
             )
-        incoming.write(view, last)
+        incoming.write(views, last)
         if not last:
             return
         if self._service.dimse_timeout is not None:

@@ -79,25 +79,25 @@ class Incoming:
         except OSError as error:
             self._error = error
 
-    def write(self, view: memoryview, last: bool) -> None:
-        """Take the next fragment of the data set.
+    def write(self, views: list[memoryview], last: bool) -> None:
+        """Take the next fragments of the data set.
 
         Raises DataSetError if a whole data set in one fragment cannot be parsed.
         """
-        self.received += len(view)
+        self.received += sum(map(len, views))
         if self._file is None:
             return
         try:
-            if not self._begun:
-                self._begun = True
-                if last and not self._options.bit_preserving and len(view):
-                    # The whole data set is in memory, so it need not be mapped to be walked.
-                    self._findings = inspect(view, 0, self._transfer_syntax, self._options.output)
-                header = self._header(self._request.sop_class, self._request.sop_instance)
-                self._data_start = len(header)
-                self._file.write((header, view))
-            else:
-                self._file.append(view)
+            if self._begun:
+                self._file.write(views)
+                return
+            self._begun = True
+            if last and len(views) == 1 and self.received and not self._options.bit_preserving:
+                # The whole data set is in memory, so it need not be mapped to be walked.
+                self._findings = inspect(views[0], 0, self._transfer_syntax, self._options.output)
+            header = self._header(self._request.sop_class, self._request.sop_instance)
+            self._data_start = len(header)
+            self._file.write([header, *views])
         except OSError as error:
             self._fail(error)
 

@@ -87,13 +87,6 @@ class Temporary:
         if written < total:
             self._write_rest(buffers, written)
 
-    def append(self, view: memoryview) -> None:
-        """Append one buffer. Raises OSError."""
-        written = os.write(self.fd, view)
-        self.size += written
-        if written < len(view):
-            self._write_rest((view,), written)
-
     def _write_rest(self, buffers: Sequence[bytes | memoryview], written: int) -> None:
         # A disk that fills up takes a part first, and gives its reason to the next call.
         for buffer in buffers:
