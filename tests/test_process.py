@@ -126,9 +126,10 @@ def test_peers_above_the_limit_wait_for_one_to_end(start_receiver: StartReceiver
 def test_killed_child_leaves_nothing_partial(start_receiver: StartReceiver, mode: str) -> None:
     receiver = start_receiver(OURS, "-v", "--fork", "-dhl", mode)
     done, partial, other = (small(pixels=100_000) for _ in range(3))
-    with Peer.connect(receiver.port) as victim, Peer.connect(receiver.port) as bystander:
+    with Peer.connect(receiver.port) as victim:
         victim.associate()
         (pid,) = receiver.wait_for_children(1)
+        bystander = Peer.connect(receiver.port)
         bystander.associate()
         assert victim.store(done) == 0
         victim.begin_store(partial, 60_000, message_id=2)

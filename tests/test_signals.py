@@ -44,6 +44,19 @@ def test_idle_daemon_stops(
     assert receiver.log() == ""
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stop_during_start_up(tmp_path: Path, number: signal.Signals) -> None:
+    """A daemon that listens already can be told to stop, however young it is."""
+    port = free_port()
+    command = [sys.executable, "-m", "storescpd", "--fork", "-od", str(tmp_path), str(port)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
+    wait_until(lambda: is_listening(port) or process.poll() is not None, "it listens")
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=PATIENCE)
+    assert stderr == b""
+    assert process.returncode == 0
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_term_lets_associations_finish(start_receiver: StartReceiver, mode: str) -> None:
     receiver = start_receiver(OURS, "-v", mode, "-dhl")

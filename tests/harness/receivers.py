@@ -11,6 +11,7 @@ from typing import Self
 from harness.processes import (
     PATIENCE,
     children_of,
+    command_line,
     free_port,
     is_listening,
     session_members,
@@ -79,13 +80,19 @@ class Receiver:
             )
         try:
             wait_until(
-                lambda: is_listening(self.port) or self.process.poll() is not None,
-                f"{' '.join(command)} listens",
+                lambda: self._is_ready() or self.process.poll() is not None,
+                f"{' '.join(command)} is ready",
             )
             assert self.process.poll() is None, f"ended at once: {self.log()}"
         except AssertionError:
             self.kill()
             raise
+
+    def _is_ready(self) -> bool:
+        # Ours changes its title when all of its start-up is behind it.
+        return is_listening(self.port) and (
+            self.flavour != OURS or ": master [" in command_line(self.pid)
+        )
 
     def __enter__(self) -> Self:
         return self
