@@ -5,9 +5,10 @@ padding. A length found in a PDU is only ever compared with the bytes that are t
 allocates. Fields that are absent decode as 0 or ``""``, and empty fields are not encoded.
 """
 
+from collections.abc import Callable
 from struct import Struct
 from struct import error as StructError
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from dcmstore.errors import LocalError, PeerError
 from dcmstore.items import (
@@ -15,12 +16,6 @@ from dcmstore.items import (
     APPLICATION_CONTEXT_ITEM,
     PROPOSED_CONTEXT_ITEM,
     USER_INFORMATION_ITEM,
-    CommonExtendedNegotiation,
-    ContextResult,
-    ExtendedNegotiation,
-    PresentationContext,
-    RoleSelection,
-    UserIdentity,
     UserInformation,
     bad_length,
     decode_answered,
@@ -34,41 +29,13 @@ from dcmstore.items import (
     join,
     split,
 )
+from dcmstore.items import CommonExtendedNegotiation as CommonExtendedNegotiation
+from dcmstore.items import ContextResult as ContextResult
+from dcmstore.items import ExtendedNegotiation as ExtendedNegotiation
+from dcmstore.items import PresentationContext as PresentationContext
+from dcmstore.items import RoleSelection as RoleSelection
+from dcmstore.items import UserIdentity as UserIdentity
 from dcmstore.uids import APPLICATION_CONTEXT
-
-__all__ = [
-    "A_ABORT",
-    "A_ASSOCIATE_AC",
-    "A_ASSOCIATE_RJ",
-    "A_ASSOCIATE_RQ",
-    "A_RELEASE_RP",
-    "A_RELEASE_RQ",
-    "COMMAND",
-    "LAST",
-    "MAX_ASSOCIATE_LENGTH",
-    "PDATA_HEADER",
-    "PDU",
-    "PDU_HEADER",
-    "PDV_HEADER",
-    "P_DATA_TF",
-    "Abort",
-    "AssociateAccept",
-    "AssociateReject",
-    "AssociateRequest",
-    "CommonExtendedNegotiation",
-    "ContextResult",
-    "ExtendedNegotiation",
-    "PData",
-    "PresentationContext",
-    "PresentationDataValue",
-    "ReleaseReply",
-    "ReleaseRequest",
-    "RoleSelection",
-    "UserIdentity",
-    "check_header",
-    "decode",
-    "encode",
-]
 
 A_ASSOCIATE_RQ = 1
 A_ASSOCIATE_AC = 2
@@ -192,6 +159,8 @@ PDU = (
     | Abort
 )
 
+_Context = TypeVar("_Context")
+
 _ASSOCIATE = Struct(">H2x32s32x")
 _TITLE_LENGTH = 16
 _FIXED_LENGTH = 4
@@ -275,23 +244,34 @@ def _fixed_part(data: bytes) -> tuple[int, str, str, bytes]:
     return version, called, calling, raw if b"\0" in raw else b""
 
 
+def _variable_part(
+    version: int, data: bytes, context_item: int, decode_context: Callable[[bytes], _Context]
+) -> tuple[str, tuple[_Context, ...], UserInformation]:
+    """Return application context, presentation contexts and user information."""
+    if not version & 1:  # another protocol, where anything may follow the fixed part
+        return "", (), _NO_USER_INFORMATION
+    application_context = ""
+    contexts = []
+    user = _NO_USER_INFORMATION
+    for kind, content in split(data, _ASSOCIATE.size):
+        if kind == context_item:
+            contexts.append(decode_context(content))
+        elif kind == APPLICATION_CONTEXT_ITEM:
+            application_context = decode_name(content)
+        elif kind == USER_INFORMATION_ITEM:
+            user = decode_user_information(content)
+    return application_context, tuple(contexts), user
+
+
 def _request(data: bytes) -> AssociateRequest:
     version, called, calling, raw_titles = _fixed_part(data)
-    contexts = []
-    application_context = ""
-    user = _NO_USER_INFORMATION
-    if version & 1:
-        for kind, content in split(data, _ASSOCIATE.size):
-            if kind == PROPOSED_CONTEXT_ITEM:
-                contexts.append(decode_proposed(content))
-            elif kind == APPLICATION_CONTEXT_ITEM:
-                application_context = decode_name(content)
-            elif kind == USER_INFORMATION_ITEM:
-                user = decode_user_information(content)
+    application_context, contexts, user = _variable_part(
+        version, data, PROPOSED_CONTEXT_ITEM, decode_proposed
+    )
     return AssociateRequest(
         called,
         calling,
-        tuple(contexts),
+        contexts,
         user.max_length,
         user.implementation_class,
         user.implementation_version,
@@ -308,21 +288,13 @@ def _request(data: bytes) -> AssociateRequest:
 
 def _accept(data: bytes) -> AssociateAccept:
     version, called, calling, raw_titles = _fixed_part(data)
-    contexts = []
-    application_context = ""
-    user = _NO_USER_INFORMATION
-    if version & 1:
-        for kind, content in split(data, _ASSOCIATE.size):
-            if kind == ANSWERED_CONTEXT_ITEM:
-                contexts.append(decode_answered(content))
-            elif kind == APPLICATION_CONTEXT_ITEM:
-                application_context = decode_name(content)
-            elif kind == USER_INFORMATION_ITEM:
-                user = decode_user_information(content)
+    application_context, contexts, user = _variable_part(
+        version, data, ANSWERED_CONTEXT_ITEM, decode_answered
+    )
     return AssociateAccept(
         called,
         calling,
-        tuple(contexts),
+        contexts,
         user.max_length,
         user.implementation_class,
         user.implementation_version,

@@ -1,0 +1,1 @@
+"""Fuzz targets, one a parser; each starts with its invariant."""
