@@ -104,6 +104,15 @@ def listening(port: int) -> bool:
     return False
 
 
+def at_rest(pid: int) -> bool:
+    """Whether the process sleeps and has no child: a server that listens may still prepare."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return stat.rpartition(")")[2].split()[0] == "S" and not descendants(pid)
+
+
 def tail(log: Path) -> str:
     """The last lines that a program wrote, for an error message."""
     lines = log.read_text(errors="replace").strip().splitlines()[-4:]
@@ -114,7 +123,7 @@ def tail(log: Path) -> str:
 def server(command: list[str], environment: dict[str, str], log: Path) -> Iterator[tuple[int, int]]:
     """Run a receiver on a free port, added to the command; yields its pid and the port.
 
-    Raises BenchError when it does not come to listen.
+    Raises BenchError when it does not come to listen, at rest.
     """
     port = free_port()
     with log.open("ab") as output:
@@ -127,7 +136,7 @@ def server(command: list[str], environment: dict[str, str], log: Path) -> Iterat
         )
     try:
         deadline = time.monotonic() + START_TIMEOUT
-        while not listening(port):
+        while not (listening(port) and at_rest(process.pid)):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise BenchError(f"{command[0]} does not listen: {tail(log)}")
             time.sleep(0.01)
