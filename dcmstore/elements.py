@@ -7,6 +7,7 @@ from mmap import mmap
 from dcmstore import plainscan
 from dcmstore.dataset import DataSetError, Findings, OutputOptions, Plan, TooDeep
 from dcmstore.encoding_plan import examine
+from dcmstore.outflow import write_all
 
 __all__ = [
     "DataSetError",
@@ -60,12 +61,5 @@ def inflate(source_fd: int, start: int, target_fd: int) -> int:
             except zlib.error as error:
                 raise DataSetError(f"Invalid deflate stream: {error}") from error
             chunk = stream.unconsumed_tail
-            size += len(part)
-            _write_all(target_fd, part)
+            size += write_all(target_fd, part)
     return size
-
-
-def _write_all(fd: int, part: bytes) -> None:
-    view = memoryview(part)
-    while view:
-        view = view[os.write(fd, view) :]

@@ -36,3 +36,11 @@ def swapped(value: bytes, word: int) -> bytes:
     words = array(_CODES[word], value[:whole])
     words.byteswap()
     return words.tobytes() + value[whole:]
+
+
+def swapped_words(chunk: memoryview, word: int) -> memoryview:
+    """Return a copy of whole words of 2, 4 or 8 bytes in the opposite byte order."""
+    words = array(_CODES[word])
+    words.frombytes(chunk)
+    words.byteswap()
+    return memoryview(words).cast("B")

@@ -252,6 +252,8 @@ class Walk:
                     start = pos + 8
                     known = self._dictionary_vr(item, tag)
                     number = vr.UN if known is None else known
+                if tag < 0x00030000 and group == 2:
+                    self.warn(f"DcmItem: Invalid Element {name(tag)} found in data set")
                 if limit != FOREVER:
                     self._check_room(item, tag, pos, start, length)
                 if length & _MASK[number]:

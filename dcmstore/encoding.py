@@ -1,0 +1,141 @@
+"""Writes a data set in the form that the output options ask for, in constant memory.
+
+:func:`dcmstore.elements.inspect` or :func:`plan` lays the output out; here it goes to a file:
+small parts gathered, large values copied in the kernel where it can do that.
+"""
+
+import zlib
+from array import array
+from collections.abc import Iterator
+from mmap import mmap
+from typing import Final
+
+from dcmstore import uids
+from dcmstore.dataset import Findings, OutputOptions, Plan
+from dcmstore.encoding_plan import examine
+from dcmstore.outflow import copy_range, write_all, write_gathered
+from dcmstore.values import swapped_words
+
+_CHUNK: Final = 1 << 18
+_GATHER: Final = 256
+"""Parts handed over in one system call; IOV_MAX is at least 1024 on Linux."""
+_KERNEL_COPY: Final = 1 << 16
+"""Parts from this size (bytes) are copied by the kernel."""
+
+
+class EncodingError(Exception):
+    """The data set cannot be written under the output options; ``text`` says why."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+
+def plan(
+    data: memoryview | mmap, start: int, end: int, source_syntax: str, output: OutputOptions
+) -> Findings:
+    """Lay out the data set in ``data[start:end]``; DataSetError if it cannot be parsed."""
+    return examine(data, start, end, source_syntax, output)
+
+
+def parts(data: memoryview | mmap, layout: Plan) -> Iterator[memoryview]:
+    """Yield the bytes of a planned data set in order; each part is valid until the next."""
+    for _, part in _parts(memoryview(data), layout):
+        yield part
+
+
+def _parts(source: memoryview, layout: Plan) -> Iterator[tuple[int, memoryview]]:
+    """Yield each part with its offset in the source, -1 if it does not stand there."""
+    literals = memoryview(layout.literals)
+    pieces = layout.pieces
+    done = 0
+    for place in range(0, len(pieces), 4):
+        before, start, end, word = pieces[place : place + 4]
+        if before > done:
+            yield -1, literals[done:before]
+            done = before
+        if word == 1:
+            yield start, source[start:end]
+            continue
+        for begin in range(start, end, _CHUNK):
+            chunk = source[begin : min(end, begin + _CHUNK)]
+            yield -1, swapped_words(chunk, word) if word else memoryview(bytes(len(chunk)))
+    if done < len(literals):
+        yield -1, literals[done:]
+
+
+def rewrite(
+    data: memoryview | mmap,
+    start: int,
+    end: int,
+    source_syntax: str,
+    output: OutputOptions,
+    target_fd: int,
+    source_fd: int | None = None,
+) -> Findings:
+    """Write the data set in ``data[start:end]`` under the output options, at the file's offset.
+
+    ``source_syntax`` is what it is encoded in; deflated data is given inflated. ``source_fd``
+    is the file that ``data`` maps from its first byte, if there is one. Raises DataSetError
+    if the data set cannot be parsed, EncodingError if it cannot be written in this form, and
+    OSError as writing does. Returns what was found; ``plan`` was carried out.
+    """
+    found = examine(data, start, end, source_syntax, output)
+    write(data, start, end, found, source_syntax, output, target_fd, source_fd)
+    return found
+
+
+def write(
+    data: memoryview | mmap,
+    start: int,
+    end: int,
+    found: Findings,
+    source_syntax: str,
+    output: OutputOptions,
+    target_fd: int,
+    source_fd: int | None = None,
+) -> int:
+    """Write a data set as its findings plan it; see :func:`rewrite`. Return the number of bytes."""
+    if found.unwritable:
+        raise EncodingError(found.unwritable)
+    layout = found.plan
+    if layout is None:
+        # Nothing changes: the whole source is one piece.
+        layout = Plan(bytearray(), array("Q", (0, start, end, 1)), end - start)
+    if (output.transfer_syntax or source_syntax) == uids.DEFLATED:
+        return _deflate(parts(data, layout), output.compression_level, target_fd)
+    _write_parts(_parts(memoryview(data), layout), target_fd, source_fd)
+    return layout.length
+
+
+def _deflate(stream: Iterator[memoryview], level: int, target_fd: int) -> int:
+    """Compress without a zlib header (PS3.5 annex A.5), and pad to an even length."""
+    deflater = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS)
+    size = 0
+    for part in stream:
+        for begin in range(0, len(part), _CHUNK):
+            size += write_all(target_fd, deflater.compress(part[begin : begin + _CHUNK]))
+    size += write_all(target_fd, deflater.flush())
+    if size & 1:
+        size += write_all(target_fd, b"\0")
+    return size
+
+
+def _write_parts(
+    stream: Iterator[tuple[int, memoryview]], target_fd: int, source_fd: int | None
+) -> None:
+    """Gather small parts into few system calls, and let the kernel copy the large ones."""
+    gathered: list[memoryview] = []
+    for offset, part in stream:
+        if source_fd is not None and offset >= 0 and len(part) >= _KERNEL_COPY:
+            write_gathered(target_fd, gathered)
+            gathered = []
+            copied = copy_range(source_fd, target_fd, offset, len(part))
+            if copied < len(part):
+                write_all(target_fd, part[copied:])
+            continue
+        gathered.append(part)
+        if len(gathered) == _GATHER or len(part) >= _CHUNK:
+            write_gathered(target_fd, gathered)
+            gathered = []
+    write_gathered(target_fd, gathered)
