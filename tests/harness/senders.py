@@ -28,19 +28,16 @@ def argv(flavour: str) -> list[str]:
     return [sys.executable, "-m", "storescu"] if flavour == OURS else [dcmtk("storescu")]
 
 
-def send(
+def run(
     flavour: str,
-    port: int | str,
-    files: Iterable[Path | str],
-    *options: str,
+    *arguments: str,
     cwd: Path | None = None,
     environment: dict[str, str] | None = None,
 ) -> Sent:
-    """Send files to a receiver on the loopback interface."""
-    command = [*argv(flavour), *options, "127.0.0.1", str(port), *map(str, files)]
+    """Run a sender with these arguments to its end."""
     return Sent(
         subprocess.run(
-            command,
+            [*argv(flavour), *arguments],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             cwd=cwd,
@@ -49,6 +46,11 @@ def send(
             check=False,
         )
     )
+
+
+def send(flavour: str, port: int, files: Iterable[Path | str], *options: str) -> Sent:
+    """Send files to a receiver on the loopback interface."""
+    return run(flavour, *options, "127.0.0.1", str(port), *map(str, files))
 
 
 def start(
