@@ -10,7 +10,7 @@ only an A-ASSOCIATE PDU can make it grow, as its bytes arrive, to the 1 MiB that
 """
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from dcmstore import command, pdu
@@ -25,8 +25,15 @@ takes a third less processor time than with 256 KiB, since each receive takes mo
 UNEXPECTED_PDU = "0006:0303"
 """Condition: a PDU that exists came where the protocol has no place for it."""
 
+PEER_RELEASES = "0006:0319"
+"""Condition: the peer asks for the release where it is not its turn."""
+
 _GATHER = 512
-"""Most buffers that go together, in or out; IOV_MAX is 1024 on Linux."""
+"""Buffers that go together, in or out, and those of one PDU more; IOV_MAX is 1024 on Linux."""
+_GATHER_BYTES = 1 << 20
+"""Bytes that go out together: parts that are made on the way do not pile up."""
+
+Buffer = bytes | memoryview
 
 
 class Command(NamedTuple):
@@ -222,28 +229,44 @@ class Connection:
         return b"".join(pieces)
 
     def data(
-        self, context_id: int, data: memoryview, limit: int, first: bytes = b""
-    ) -> Iterator[list[bytes | memoryview]]:
+        self, context_id: int, parts: Iterable[Buffer], limit: int, first: bytes = b""
+    ) -> Iterator[list[Buffer]]:
         """Yield the PDUs of a data set as lists of buffers to send gathered, copying nothing.
 
-        ``first`` (the command's PDUs) goes ahead of them in the same list.
+        The data set is ``parts`` one after the other; ``first`` (the command's PDUs) goes ahead
+        of it in the same list. A list ends where a PDU does. Raises LocalError as ``message``.
         """
         self._may_send(limit)
-        header = pdu.PDATA_HEADER.pack(pdu.P_DATA_TF, limit + 6, limit + 2, context_id, 0)
-        buffers: list[bytes | memoryview] = [first] if first else []
-        at, end = 0, len(data)
-        while end - at > limit:
-            buffers.append(header)
-            buffers.append(data[at : at + limit])
-            at += limit
-            if len(buffers) >= _GATHER:
-                yield buffers
-                buffers = []
-        rest = end - at
+        full = pdu.PDATA_HEADER.pack(pdu.P_DATA_TF, limit + 6, limit + 2, context_id, 0)
+        buffers: list[Buffer] = [first] if first else []
+        waiting: list[Buffer] = []  # what is left over for the next PDU, and its size
+        size = total = 0
+        for part in parts:
+            at, end = 0, len(part)
+            while end - at > limit - size:
+                after = at + limit - size
+                buffers.append(full)
+                if waiting:
+                    buffers += waiting
+                    waiting = []
+                    size = 0
+                if after > at:
+                    buffers.append(part[at:after])
+                at = after
+                total += limit
+                if len(buffers) >= _GATHER or total >= _GATHER_BYTES:
+                    yield buffers
+                    buffers = []
+                    total = 0
+            if end > at:
+                waiting.append(part[at:] if at else part)
+                size += end - at
+                if len(waiting) >= _GATHER // 2:
+                    waiting = [b"".join(waiting)]
         buffers.append(
-            pdu.PDATA_HEADER.pack(pdu.P_DATA_TF, rest + 6, rest + 2, context_id, pdu.LAST)
+            pdu.PDATA_HEADER.pack(pdu.P_DATA_TF, size + 6, size + 2, context_id, pdu.LAST)
         )
-        buffers.append(data[at:])
+        buffers += waiting
         yield buffers
 
     # Inside
@@ -315,7 +338,7 @@ class Connection:
                     "0006:020c", f"DIMSE Read PDV failed: unexpected PDU of type {pdu_type:02x}"
                 )
             case Action.AR_8:
-                raise PeerError("0006:0306", "both sides have requested the release")
+                raise PeerError(PEER_RELEASES, "DUL Peer Requested Release")
             case Action.AA_6 | Action.AA_7 | Action.AR_6:
                 # AR-6: data that crosses our release request, and nobody waits for it any more.
                 return None

@@ -39,7 +39,7 @@ def plan(
 
 
 def parts(data: memoryview | mmap, layout: Plan) -> Iterator[memoryview]:
-    """Yield the bytes of a planned data set in order; each part is valid until the next."""
+    """Yield the bytes of a planned data set in order; the parts stay as they are."""
     for _, part in _parts(memoryview(data), layout):
         yield part
 
@@ -96,29 +96,49 @@ def write(
     source_fd: int | None = None,
 ) -> int:
     """Write a data set as its findings plan it; see :func:`rewrite`. Return the number of bytes."""
-    if found.unwritable:
-        raise EncodingError(found.unwritable)
-    layout = found.plan
-    if layout is None:
-        # Nothing changes: the whole source is one piece.
-        layout = Plan(bytearray(), array("Q", (0, start, end, 1)), end - start)
+    layout = _layout(start, end, found)
     if (output.transfer_syntax or source_syntax) == uids.DEFLATED:
-        return _deflate(parts(data, layout), output.compression_level, target_fd)
+        stream = _deflated(parts(data, layout), output.compression_level)
+        return sum(write_all(target_fd, part) for part in stream)
     _write_parts(_parts(memoryview(data), layout), target_fd, source_fd)
     return layout.length
 
 
-def _deflate(stream: Iterator[memoryview], level: int, target_fd: int) -> int:
+def encoded(
+    data: memoryview | mmap,
+    start: int,
+    end: int,
+    found: Findings,
+    source_syntax: str,
+    output: OutputOptions,
+) -> Iterator[memoryview | bytes]:
+    """Return what :func:`write` would write, part by part, for where it does not go to a file."""
+    stream = parts(data, _layout(start, end, found))
+    if (output.transfer_syntax or source_syntax) == uids.DEFLATED:
+        return _deflated(stream, output.compression_level)
+    return stream
+
+
+def _layout(start: int, end: int, found: Findings) -> Plan:
+    if found.unwritable:
+        raise EncodingError(found.unwritable)
+    if found.plan is None:
+        # Nothing changes: the whole source is one piece.
+        return Plan(bytearray(), array("Q", (0, start, end, 1)), end - start)
+    return found.plan
+
+
+def _deflated(stream: Iterator[memoryview], level: int) -> Iterator[bytes]:
     """Compress without a zlib header (PS3.5 annex A.5), and pad to an even length."""
     deflater = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS)
     size = 0
     for part in stream:
         for begin in range(0, len(part), _CHUNK):
-            size += write_all(target_fd, deflater.compress(part[begin : begin + _CHUNK]))
-    size += write_all(target_fd, deflater.flush())
-    if size & 1:
-        size += write_all(target_fd, b"\0")
-    return size
+            chunk = deflater.compress(part[begin : begin + _CHUNK])
+            size += len(chunk)
+            yield chunk
+    chunk = deflater.flush()
+    yield chunk + b"\0" if (size + len(chunk)) & 1 else chunk
 
 
 def _write_parts(

@@ -4,6 +4,7 @@ The socket is blocking; SO_RCVTIMEO and SO_SNDTIMEO bound every wait, which cost
 a receive where Python's own time-outs cost two (socket(7), tcp(7)).
 """
 
+import errno
 import os
 import socket
 import time
@@ -12,7 +13,7 @@ from struct import Struct
 from typing import NamedTuple
 
 from dcmstore.connection import Closed, Connection, ReceivedEvent
-from dcmstore.errors import PeerError
+from dcmstore.errors import LocalError, PeerError
 
 PEER_GONE = "0006:0317"
 """Condition: the peer has closed the connection, or takes nothing any more."""
@@ -29,6 +30,7 @@ class Link:
     """An association's connection and the socket below it.
 
     ``timeout`` is how many seconds one receive or send may block, None for ever.
+    ``mid_message`` tells, when a gathered send has been interrupted, that its rest is missing.
     """
 
     def __init__(self, sock: socket.socket, connection: Connection, timeout: float | None) -> None:
@@ -40,6 +42,7 @@ class Link:
         self._body_time: float | None = None
         self._patience: float | None = None
         self._interrupted = False
+        self.mid_message = False
         self._is_tcp = sock.family in (socket.AF_INET, socket.AF_INET6)
         self._set_buffers()
         self._set_timeout(socket.SO_SNDTIMEO, timeout)
@@ -146,15 +149,23 @@ class Link:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
     def send_gathered(self, lists: Iterable[list[bytes | memoryview]]) -> None:
-        """Send each list of buffers with one system call where it fits. Raises PeerError."""
-        for buffers in lists:
-            total = sum(map(len, buffers))
-            try:
-                sent = self._socket.sendmsg(buffers)
-                if sent < total:
+        """Send each list of buffers with one system call where it fits.
+
+        Raises PeerError, and LocalError if a mapped file has become shorter meanwhile.
+        """
+        sendmsg = self._socket.sendmsg
+        try:
+            for buffers in lists:
+                self.mid_message = True
+                sent = sendmsg(buffers)
+                if sent < sum(map(len, buffers)):
                     self._send_rest(buffers, sent)
-            except OSError:
-                raise _gone() from None
+            self.mid_message = False
+            self._acknowledge_quickly()
+        except OSError as error:
+            if error.errno == errno.EFAULT:
+                raise LocalError("0006:020e", "DIMSE Failed to send message") from None
+            raise _gone() from None
 
     def _send_rest(self, buffers: list[bytes | memoryview], sent: int) -> None:
         for buffer in buffers:
