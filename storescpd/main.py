@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if inherited:
         return _serve_inherited(inherited[0], service)
     try:
-        listeners = sockets.listen(options.port, options.ip, [])
+        listeners = sockets.listen(options.port, options.ip, options.bind)
     except sockets.SocketError as error:
         log.error("cannot create network: %s", error)
         return 1
@@ -85,7 +85,7 @@ def _serve_and_exit(connection: socket.socket, service: session.Service) -> None
 
 
 def _take_standard_input() -> socket.socket | sockets.SocketError:
-    """Return inetd's connection, or why there is none: nobody can be told before the log is open."""
+    """Return inetd's connection, or why there is none, to be told when the log is open."""
     try:
         return sockets.stdin_connection()
     except sockets.DescriptorError:

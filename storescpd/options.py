@@ -210,7 +210,22 @@ _OTHER = Section(
 
 
 # What the reference does not have.
-_OURS = Section("storescpd options", "", "ours", (), ours=True)
+_OURS = Section(
+    "storescpd options",
+    "",
+    "ours",
+    (
+        Option(
+            "",
+            "--bind",
+            "listen on address a, a number or a host name; may be given more than once",
+            (Value("address"),),
+            default_text="all",
+            repeatable=True,
+        ),
+    ),
+    ours=True,
+)
 
 PROGRAM = Program(
     names=("storescpd", "storescp"),
