@@ -114,8 +114,6 @@ class Connection:
         self._data_context = 0  # of the data set that is coming in; 0: not known yet
         self._in_data = False
         self._step(Event.Evt5 if acceptor else Event.Evt1)
-        if not acceptor:
-            self._step(Event.Evt2)
 
     # What comes in
 
@@ -185,6 +183,11 @@ class Connection:
         self._in_data = False
 
     # What goes out
+
+    def request(self, request: pdu.AssociateRequest) -> bytes:
+        """Return the A-ASSOCIATE-RQ, for a transport connection that has just been made."""
+        self._step(Event.Evt2)
+        return pdu.encode(request)
 
     def accept(self, accept: pdu.AssociateAccept) -> bytes:
         """Return the A-ASSOCIATE-AC that answers the request."""

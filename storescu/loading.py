@@ -1,0 +1,120 @@
+"""One file to be sent: its bytes as they lie in the file, and what its data set says."""
+
+import errno
+import mmap
+import os
+from typing import NamedTuple
+
+from dcmstore import elements, part10, uids
+from dcmstore.dataset import DataSetError, Findings, OutputOptions
+
+_READ_WHOLE = 1 << 16
+"""Files up to this size (bytes) are read: mapping so little costs more than it saves."""
+_MAP_AT_ONCE = 1 << 23
+"""Files up to this size (bytes) are mapped with all their pages; others as they are sent."""
+
+_STREAM_ENDS = "I/O suspension or premature end of stream"
+_CONDITIONS = {
+    "End of stream": "0001:0005",
+    _STREAM_ENDS: "0001:000a",
+    "File meta information header missing": "0001:001c",
+}
+_INVALID_STREAM = "0001:0004"
+_NOT_READABLE = "0001:0012"
+_NO_TEMPORARY = frozenset((errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL))
+
+
+class BadFile(Exception):
+    """The file cannot be sent; ``condition`` is the reference's, ``text`` says why."""
+
+    def __init__(self, condition: str, text: str) -> None:
+        super().__init__(condition, text)
+        self.condition = condition
+        self.text = text
+
+
+class Loaded(NamedTuple):
+    """The data set of a file, in ``data[start:]``, and what a walk over it found.
+
+    ``deflated`` are the bytes as they stand in the file, if ``data`` holds them inflated.
+    """
+
+    data: memoryview
+    start: int
+    transfer_syntax: str
+    findings: Findings
+    deflated: memoryview | None
+
+
+def load(path: str, readmode: str, output: OutputOptions) -> Loaded:
+    """Open a file and look at its data set; ``readmode`` is the option's name without dashes.
+
+    Large files are not read but mapped: should one become shorter while it is in use, the
+    process gets SIGBUS. Raises BadFile.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise _unreadable(error) from None
+    try:
+        data = _contents(fd)
+        if readmode == "read-dataset":
+            header = part10.read_data_set(data)
+        else:
+            header = part10.read_file(data, meta_required=readmode == "read-file-only")
+        transfer_syntax, start = header.transfer_syntax, header.start
+        deflated = None
+        if transfer_syntax == uids.DEFLATED:
+            deflated = data[start:]
+            data, start = _inflated(fd, start), 0
+        findings = elements.inspect(data, start, transfer_syntax, output)
+    except OSError as error:
+        raise _unreadable(error) from None
+    except part10.NotDicomError as error:
+        raise _bad(str(error)) from None
+    except DataSetError as error:
+        raise _bad(error.text) from None
+    finally:
+        os.close(fd)
+    return Loaded(data, start, transfer_syntax, findings, deflated)
+
+
+def _contents(fd: int) -> memoryview:
+    size = os.fstat(fd).st_size
+    if size <= _READ_WHOLE:
+        return memoryview(os.read(fd, _READ_WHOLE))
+    flags = mmap.MAP_SHARED
+    if size <= _MAP_AT_ONCE:
+        flags |= getattr(mmap, "MAP_POPULATE", 0)
+    return memoryview(mmap.mmap(fd, size, flags=flags, prot=mmap.PROT_READ))
+
+
+def _inflated(fd: int, start: int) -> memoryview:
+    target = _temporary()
+    try:
+        size = elements.inflate(fd, start, target)
+        return memoryview(mmap.mmap(target, size, prot=mmap.PROT_READ) if size else b"")
+    finally:
+        os.close(target)
+
+
+def _temporary() -> int:
+    """Open a file without a name where temporary files belong. Raises OSError."""
+    folder = os.environ.get("TMPDIR") or "/tmp"
+    try:
+        return os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno not in _NO_TEMPORARY:
+            raise
+    name = os.path.join(folder, f".storescu-{os.getpid()}-{os.urandom(8).hex()}")
+    fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    os.unlink(name)
+    return fd
+
+
+def _unreadable(error: OSError) -> BadFile:
+    return BadFile(_NOT_READABLE, error.strerror or str(error))
+
+
+def _bad(text: str) -> BadFile:
+    return BadFile(_CONDITIONS.get(text, _INVALID_STREAM), text)
