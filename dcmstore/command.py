@@ -27,6 +27,7 @@ MAX_COMMAND = 1 << 16
 _ELEMENT = Struct("<HHI")
 _US = Struct("<H")
 _US_ELEMENT = Struct("<HHIH")
+_FOUR_NUMBERS = Struct("<" + "HHIH" * 4)
 _GROUP_LENGTH = Struct("<HHII")
 
 # Element numbers of group 0000.
@@ -152,13 +153,12 @@ def encode(command: CommandSet) -> bytes:
                 + _uid_element(_SOP_INSTANCE, sop_instance)
             )
         case StoreResponse(message_id, status, sop_class, sop_instance):
-            body = (
-                _uid_element(_SOP_CLASS, sop_class)
-                + _number_element(_FIELD, C_STORE_RSP)
-                + _number_element(_REPLY_TO, message_id)
-                + _number_element(_DATA_SET_TYPE, NO_DATA_SET)
-                + _number_element(_STATUS, status)
-                + _uid_element(_SOP_INSTANCE, sop_instance)
+            body = b"".join(
+                (
+                    _uid_element(_SOP_CLASS, sop_class),
+                    _response(C_STORE_RSP, message_id, status),
+                    _uid_element(_SOP_INSTANCE, sop_instance),
+                )
             )
         case EchoRequest(message_id, sop_class):
             body = (
@@ -168,18 +168,22 @@ def encode(command: CommandSet) -> bytes:
                 + _number_element(_DATA_SET_TYPE, NO_DATA_SET)
             )
         case EchoResponse(message_id, status, sop_class):
-            body = (
-                _uid_element(_SOP_CLASS, sop_class)
-                + _number_element(_FIELD, C_ECHO_RSP)
-                + _number_element(_REPLY_TO, message_id)
-                + _number_element(_DATA_SET_TYPE, NO_DATA_SET)
-                + _number_element(_STATUS, status)
-            )
+            body = _uid_element(_SOP_CLASS, sop_class) + _response(C_ECHO_RSP, message_id, status)
         case OtherCommand(field, has_data):
             body = _number_element(_FIELD, field) + _number_element(
                 _DATA_SET_TYPE, 1 if has_data else NO_DATA_SET
             )
     return _GROUP_LENGTH.pack(0, 0, 4, len(body)) + body
+
+
+def _response(field: int, message_id: int, status: int) -> bytes:
+    """Return the four numbers that stand together in every response."""
+    return _FOUR_NUMBERS.pack(
+        *(0, _FIELD, 2, field),
+        *(0, _REPLY_TO, 2, message_id),
+        *(0, _DATA_SET_TYPE, 2, NO_DATA_SET),
+        *(0, _STATUS, 2, status),
+    )
 
 
 def _failed(element: int) -> PeerError:

@@ -1,5 +1,6 @@
 """The file meta header of PS3.10 section 7.1: written for received objects, read for sent ones."""
 
+from functools import lru_cache
 from struct import Struct
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ PREAMBLE = bytes(128) + b"DICM"
 
 _SHORT = Struct("<HH2sH")
 _LONG = Struct("<HH2sHI")
+_GROUP_LENGTH = Struct("<HH2sHI")
 _LONG_VRS = frozenset((b"OB", b"OW", b"OF", b"SQ", b"UT", b"UN", b"OD", b"OL", b"OV", b"UC", b"UR"))
 _MAX_META = 1 << 20
 
@@ -29,17 +31,23 @@ class Part10(NamedTuple):
 
 def meta_header(sop_class: str, sop_instance: str, transfer_syntax: str, calling: str) -> bytes:
     """Return preamble, prefix and file meta information of an object received from ``calling``."""
-    body = (
-        _LONG.pack(2, 1, b"OB", 0, 2)
-        + b"\0\1"
-        + _element(0x0002, b"UI", sop_class, b"\0")
-        + _element(0x0003, b"UI", sop_instance, b"\0")
-        + _element(0x0010, b"UI", transfer_syntax, b"\0")
+    instance = _element(0x0003, b"UI", sop_instance, b"\0")
+    head, tail = _around_instance(sop_class, transfer_syntax, calling)
+    length = len(head) + len(instance) + len(tail)
+    return b"".join((PREAMBLE, _GROUP_LENGTH.pack(2, 0, b"UL", 4, length), head, instance, tail))
+
+
+@lru_cache(maxsize=64)
+def _around_instance(sop_class: str, transfer_syntax: str, calling: str) -> tuple[bytes, bytes]:
+    """Return the elements before and after the SOP Instance UID: the same for a whole series."""
+    head = _LONG.pack(2, 1, b"OB", 0, 2) + b"\0\1" + _element(0x0002, b"UI", sop_class, b"\0")
+    tail = (
+        _element(0x0010, b"UI", transfer_syntax, b"\0")
         + _element(0x0012, b"UI", IMPLEMENTATION_CLASS_UID, b"\0")
         + _element(0x0013, b"SH", IMPLEMENTATION_VERSION, b" ")
         + _element(0x0016, b"AE", calling.strip(" "), b" ")
     )
-    return PREAMBLE + _SHORT.pack(2, 0, b"UL", 4) + len(body).to_bytes(4, "little") + body
+    return head, tail
 
 
 def read_file(data: memoryview, *, meta_required: bool = False) -> Part10:

@@ -7,7 +7,7 @@ behind a leading dot, or means anything to a shell. What the administrator confi
 extension) is kept as it is, apart from ``/`` and NUL where a single component is wanted.
 """
 
-import string
+import re
 import time
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ NAME_MAX = 255  # bytes in one component, on every file system worth storing ima
 UNKNOWN_CLASS = "UNKNOWN"
 ANONYMOUS = "ANONYMOUS"
 
-_ALLOWED = frozenset(string.ascii_letters + string.digits + ".-_")
+_UNUSUAL = re.compile(r"[^A-Za-z0-9._-]")
 
 # Latin-1 letters 0xC0 to 0xDE as plain ASCII; 0xE0 to 0xFE are the same letters in lower case.
 _LATIN1_CAPITALS = (
@@ -41,7 +41,7 @@ def printable(text: str) -> str:
 
 def reduce(text: str) -> str:
     """Return the text with every character outside ``A-Z a-z 0-9 . - _`` replaced by ``_``."""
-    return "".join(c if c in _ALLOWED else "_" for c in text)
+    return _UNUSUAL.sub("_", text)
 
 
 def component(text: str, room: int = NAME_MAX) -> str:

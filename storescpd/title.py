@@ -1,6 +1,6 @@
 """Process titles, as ps(1) shows them."""
 
-from functools import cache
+from functools import cache, lru_cache
 from typing import Protocol
 
 
@@ -30,10 +30,13 @@ def association(
     program: str, calling: str, peer: str, called: str, objects: int, received: int
 ) -> None:
     """Show whom a process serves, the objects stored and the bytes received so far."""
-    _setter()(
-        f"{program}: {_plain(calling)}@{peer} -> {_plain(called)}"
-        f" [{objects} objects, {received / 1e6:.1f} MB]"
-    )
+    ends = _ends(program, calling, peer, called)
+    _setter()(f"{ends} [{objects} objects, {received / 1e6:.1f} MB]")
+
+
+@lru_cache(maxsize=1)
+def _ends(program: str, calling: str, peer: str, called: str) -> str:
+    return f"{program}: {_plain(calling)}@{peer} -> {_plain(called)}"
 
 
 def _plain(title: str) -> str:
