@@ -101,7 +101,11 @@ def test_cuts(flavour: str, shared_receiver: StartReceiver, mode: str, name: str
 @pytest.mark.parametrize("mode", ["-B", "+B"])
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "store-then-abort"])
 @pytest.mark.parametrize("cut", [whole, byte_by_byte])
-@pytest.mark.parametrize("junk", [b"\0", b"\x2a" * 50, b"GET / HTTP/1.0\r\n\r\n", bytes(3000)])
+@pytest.mark.parametrize(
+    "junk",
+    [b"\0", b"\x2a" * 50, b"GET / HTTP/1.0\r\n\r\n", bytes(3000)],
+    ids=["zero", "stars", "http", "zeroes"],
+)
 def test_trailing_junk(
     shared_receiver: StartReceiver, mode: str, name: str, cut: Cut, junk: bytes
 ) -> None:

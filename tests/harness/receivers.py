@@ -1,6 +1,7 @@
 """Start and stop storage SCPs: the daemon under test, or the reference in its place."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -150,7 +151,8 @@ class Receiver:
 
     def holds(self, sop_instance: str) -> bool:
         """Tell whether anything in the folder carries this instance's name."""
-        return any(sop_instance in name for name in self.names())
+        whole = re.compile(re.escape(sop_instance) + r"(?!\d)")
+        return any(whole.search(name) for name in self.names())
 
     def send_signal(self, number: signal.Signals) -> None:
         """Signal the master, and only the master."""
