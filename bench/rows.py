@@ -54,8 +54,8 @@ FULL = Scale(
 )
 QUICK = Scale(
     sizes=Sizes(ct=40, small=640, frames=128),
-    ct=Counts(6, 6, 40, 0.02),
-    small=Counts(6, 6, 200, 0.02),
+    ct=Counts(8, 8, 40, 0.035),
+    small=Counts(8, 8, 200, 0.035),
     parallel=Counts(6, 6, 20, 0.06),
     echo=Counts(5, 10, 50, 0.02),
     inetd=Counts(1, 5, 5, 60),
