@@ -21,7 +21,8 @@ import string
 import time
 from typing import NamedTuple
 
-from storescpd.naming import printable, reduce
+from dcmstore.text import printable
+from storescpd.naming import reduce
 
 log = logging.getLogger("dcmtk.apps.storescp")
 

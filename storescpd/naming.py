@@ -11,6 +11,7 @@ import re
 import time
 from typing import NamedTuple
 
+from dcmstore.text import printable
 from dcmstore.uids import file_prefix
 
 NAME_MAX = 255  # bytes in one component, on every file system worth storing images on
@@ -32,11 +33,6 @@ class Folder(NamedTuple):
 
     name: str
     warnings: tuple[str, ...] = ()
-
-
-def printable(text: str) -> str:
-    """Return the text with everything unprintable escaped: a peer cannot forge log lines."""
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 
 def reduce(text: str) -> str:

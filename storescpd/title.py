@@ -3,6 +3,8 @@
 from functools import cache, lru_cache
 from typing import Protocol
 
+from dcmstore.text import printable
+
 
 class _SetTitle(Protocol):
     def __call__(self, title: str) -> None: ...
@@ -36,9 +38,5 @@ def association(
 
 @lru_cache(maxsize=1)
 def _ends(program: str, calling: str, peer: str, called: str) -> str:
-    return f"{program}: {_plain(calling)}@{peer} -> {_plain(called)}"
-
-
-def _plain(title: str) -> str:
-    # An AE title comes from the network; a terminal that shows it must not obey it.
-    return "".join(c if " " <= c <= "~" else "?" for c in title)
+    # AE titles come from the network; a terminal that shows them must not obey them.
+    return f"{program}: {printable(calling)}@{peer} -> {printable(called)}"
