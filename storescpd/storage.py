@@ -93,8 +93,11 @@ class Incoming:
                 return
             self._begun = True
             if last and len(views) == 1 and self.received and not self._options.bit_preserving:
-                # The whole data set is in memory, so it need not be mapped to be walked.
-                self._findings = inspect(views[0], 0, self._transfer_syntax, self._options.output)
+                # The whole data set is in memory, so it need not be mapped to be walked;
+                # and bytes are walked twice as fast as a view of a mapping.
+                self._findings = inspect(
+                    bytes(views[0]), 0, self._transfer_syntax, self._options.output
+                )
             header = self._header(self._request.sop_class, self._request.sop_instance)
             self._data_start = len(header)
             self._file.write([header, *views])
