@@ -12,7 +12,7 @@ from dcmstore import uids, vr
 from dcmstore.dataset import Findings, OutputOptions
 from dcmstore.layout import INLINE, MEMORY_LIMIT, TooLarge
 from dcmstore.levels import PADDING, Best, Disorder, Level, Levels
-from dcmstore.values import padded_uid, swapped, text_end
+from dcmstore.values import padded_uid, swapped, text_end, without_spaces
 from dcmstore.walk import (
     FOREVER,
     FRAGMENTS,
@@ -291,7 +291,8 @@ class Planner(Levels):
                     stop, tail = self.trimmed(tag, start, end)
         elif number == vr.UI:
             value = self.cleaned(tag, start, end)
-        elif (end - start) & 1:
+        elif (end - start) & 1 and number != vr.OW:
+            # The reference takes it for granted that OW comes in whole words.
             tail = b"\0"
             self.differs("odd length of", tag)
         length = stop - start + len(tail) if value is None else len(value)
@@ -346,7 +347,7 @@ class Planner(Levels):
         if end - start > MEMORY_LIMIT:
             raise TooLarge
         value = bytes(self.data[start:end])
-        if b" " in value:
+        if len(without_spaces(value)) != len(value):
             self.walk.warn(
                 f"DcmUniqueIdentifier: Element {name(tag)} contains one or more space "
                 "characters, which were removed"

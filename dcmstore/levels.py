@@ -200,6 +200,8 @@ class Levels(Layout):
             return
         while missing < header:
             missing += pad
+        # Odd content, which only OW can bring about, makes an odd difference.
+        missing += missing & 1
         length = missing - header
         old = level.padding
         same = False

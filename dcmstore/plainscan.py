@@ -29,6 +29,7 @@ _WANTED = (0x00080005, 0x00080016, 0x00080018, 0x00100010, 0x0020000D, _PIXEL_DA
 # What a frame on the stack waits for: the end of an item, or that of a group.
 _IN_ITEM, _IN_GROUP = 0, 1
 _MAX_DEPTH = 64
+_UID_BYTES = b"0123456789.\\"
 
 
 class _Form(NamedTuple):
@@ -195,8 +196,9 @@ def _scan(
                 pos += length
                 byte = data[pos - 1]
                 if kind == _UID:
-                    value = bytes(data[pos - length : pos])
-                    if b" " in value or value.endswith(b"\0\0"):
+                    # One pass over the value: nothing but a last NUL may be left.
+                    left = bytes(data[pos - length : pos]).translate(None, _UID_BYTES)
+                    if left and (byte or left != b"\0"):
                         return None
                 elif (byte == 32 and data[pos - 2] in b" \0") or not byte:
                     return None

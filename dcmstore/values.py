@@ -6,6 +6,7 @@ from mmap import mmap
 _TAIL = 256
 _CODES = {2: "H", 4: "I", 8: "Q"}
 _BLANKS = b" \0"
+_SPACES = b" \t\n\v\f\r"
 
 
 def text_end(data: memoryview | mmap, start: int, end: int) -> int:
@@ -19,9 +20,14 @@ def text_end(data: memoryview | mmap, start: int, end: int) -> int:
     return start
 
 
+def without_spaces(value: bytes) -> bytes:
+    """Return a value without any white space of ASCII, wherever it stands."""
+    return value.translate(None, _SPACES)
+
+
 def padded_uid(value: bytes) -> bytes:
-    """Return a UID value without blanks and trailing NULs, padded to even length."""
-    kept = value.replace(b" ", b"").rstrip(b"\0")
+    """Return a UID value without white space and trailing NULs, padded to even length."""
+    kept = without_spaces(value).rstrip(b"\0")
     return kept + b"\0" if len(kept) & 1 else kept
 
 

@@ -53,7 +53,7 @@ PIXEL_DATA: Final = 0x7FE00010
 _PIXEL_REPRESENTATION: Final = 0x00280103
 _WAVEFORM_BITS_ALLOCATED: Final = 0x54001004
 _TELLING: Final = frozenset((_PIXEL_REPRESENTATION, _WAVEFORM_BITS_ALLOCATED))
-_LITTLE16, _BIG16 = Struct("<H"), Struct(">H")
+_NO_VALUE: Final = -1
 FOREVER: Final = 1 << 62
 # The bits of a length that a warning is due for: the value is odd, or no whole words.
 _MASK: Final = tuple(max(size, 2) - 1 for size in vr.WORD)
@@ -127,9 +127,12 @@ class _Item:
     ) -> None:
         """Note an element that decides about VRs further on; the first of its tag counts."""
         if tag in _TELLING:
-            if end - start < 2:
-                return
-            (value,) = (_BIG16 if syntax.big else _LITTLE16).unpack_from(data, start)
+            value = int.from_bytes(
+                bytes(data[start : min(end, start + 2)]).ljust(2, b"\0"),
+                "big" if syntax.big else "little",
+            )
+            if end == start:
+                value = _NO_VALUE
             if tag == _PIXEL_REPRESENTATION:
                 self.sign = value if self.sign is None else self.sign
             else:
@@ -225,6 +228,7 @@ class Walk:
                         delimiter = tag
                         break
                     number = get_number(code, -1)
+                    convert = number == vr.UN and self.convert_un
                     if number < 0:
                         at = -1
                         number, is_long = self._unknown_vr(tag, pos)
@@ -239,7 +243,7 @@ class Walk:
                             at = -1
                         (length,) = length32(data, start)
                         start = pos + 12
-                    if number == vr.UN and self.convert_un and length != UNDEFINED:
+                    if convert and length != UNDEFINED:
                         known = self._dictionary_vr(item, tag)
                         if known is not None:
                             number, kind, at = known, LITTLE_ELEMENT, -1
@@ -401,7 +405,7 @@ class Walk:
         if number == dictionary.PIXEL_SIGN:
             return vr.SS if item.sign == 1 else vr.US
         if number == dictionary.WAVEFORM_BITS:
-            return vr.OB if item.bits in (None, 8) else vr.OW
+            return vr.OB if item.bits in (None, 8, _NO_VALUE) else vr.OW
         return number
 
     def _check_room(self, item: "_Item", tag: int, at: int, start: int, length: int) -> None:
