@@ -18,7 +18,10 @@ from dcmstore.errors import LocalError, PeerError
 PEER_GONE = "0006:0317"
 """Condition: the peer has closed the connection, or takes nothing any more."""
 
+_Y = int(os.environ.get('YIELDS','0'))
+_yield = os.sched_yield
 _TIMEVAL = Struct("@ll")
+_SMALL_SEGMENT = 512
 _DRAIN_SIZE = 1 << 12
 
 
@@ -43,6 +46,7 @@ class Link:
         self._patience: float | None = None
         self._interrupted = False
         self.mid_message = False
+        self._sends_bulk = False
         self._is_tcp = sock.family in (socket.AF_INET, socket.AF_INET6)
         self._set_buffers()
         self._set_timeout(socket.SO_SNDTIMEO, timeout)
@@ -91,13 +95,17 @@ class Link:
         Raises PeerError.
         """
         connection = self.connection
+        count: int | None = 0
         while True:
             event = connection.next_event()
             if event is not None:
                 yield event
                 if type(event) is Closed:
                     return
+                count = 0
                 continue
+            if self._sends_bulk and count and count < _SMALL_SEGMENT:
+                self._acknowledge_quickly()
             room = connection.room()
             count = self._receive(room)
             if count is None:
@@ -121,6 +129,8 @@ class Link:
         if limit != self._receive_timeout:
             self._set_timeout(socket.SO_RCVTIMEO, limit)
             self._receive_timeout = limit
+        for _ in range(_Y):
+            _yield()
         try:
             return self._socket.recv_into(room)
         except BlockingIOError:
@@ -144,6 +154,8 @@ class Link:
         acknowledged, and the kernel delays that by 40 ms once it has seen us answer messages.
         The option lasts until this side sends again, so it is armed after each send: more
         often would only make a bulk transfer pay for acknowledgements that nobody waits for.
+        But what has been sent in bulk still leaves the kernel later; then the first piece of
+        an answer that came in pieces is acknowledged, too.
         """
         if self._is_tcp:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
@@ -154,6 +166,7 @@ class Link:
         Raises PeerError, and LocalError if a mapped file has become shorter meanwhile.
         """
         sendmsg = self._socket.sendmsg
+        self._sends_bulk = True
         try:
             for buffers in lists:
                 self.mid_message = True
