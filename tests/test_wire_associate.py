@@ -42,6 +42,7 @@ def test_peer_that_closes_inside_a_request(flavour: str, shared_receiver: StartR
 @pytest.mark.parametrize(
     "first",
     [
+        pytest.param(wire.pdu(wire.ASSOCIATE_AC, bytes(68)), id="accept"),
         pytest.param(wire.associate_rj(1, 1, 1), id="reject"),
         pytest.param(wire.p_data(wire.pdv(1, wire.echo_rq(), command=True)), id="data"),
         pytest.param(wire.release_rq(), id="release"),

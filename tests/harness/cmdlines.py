@@ -3,6 +3,7 @@
 import contextlib
 import io
 import logging
+import os
 import subprocess
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple, cast
@@ -84,13 +85,17 @@ def all_built(program: Program) -> Program:
 
 def sample(row: Option) -> list[str]:
     """Values that the option accepts."""
+    if row.long == "--conf":
+        return [os.devnull]
     return [_sample(value) for value in row.values]
 
 
 def _sample(value: Value) -> str:
     if value.kind == STRING:
         return "-x"
-    return "INFO" if value.kind == KEYWORD else str(value.low + value.multiple)
+    if value.kind == KEYWORD:
+        return "INFO" if "info" in value.words else value.words[-1].upper()
+    return str(value.low + value.multiple)
 
 
 def companions(program: Program, row: Option) -> list[str]:

@@ -3,6 +3,8 @@
 from typing import Any, NamedTuple, Self
 
 from pynetdicom import AE, evt
+from pynetdicom.service_class import StorageServiceClass
+from pynetdicom.sop_class import register_uid, uid_to_service_class
 
 from harness.processes import free_port
 
@@ -16,12 +18,20 @@ class Received(NamedTuple):
     data: bytes
 
 
+def _make_known(sop_class: str) -> None:
+    """pynetdicom aborts on storage classes that it does not know, retired ones above all."""
+    if uid_to_service_class(sop_class) is not StorageServiceClass:
+        keyword = "Class" + sop_class.replace(".", "_")
+        register_uid(sop_class, keyword, StorageServiceClass)
+
+
 class PynetdicomReceiver:
     """Listens on a free port while the ``with`` block lasts, and answers with ``status``."""
 
     def __init__(self, contexts: dict[str, list[str]], status: int = 0) -> None:
         self._entity = AE(ae_title="PYNETDICOM")
         for sop_class, syntaxes in contexts.items():
+            _make_known(sop_class)
             self._entity.add_supported_context(sop_class, syntaxes)
         self._status = status
         self.received: list[Received] = []

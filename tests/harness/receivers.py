@@ -113,6 +113,10 @@ class Receiver:
         """Return what was written to stderr, from an earlier ``mark`` on."""
         return self._log.read_bytes()[since:].decode("utf-8", "replace")
 
+    def stdout(self) -> str:
+        """Return what was written to stdout."""
+        return self._stdout.read_text()
+
     def mark(self) -> int:
         """Return where the log ends now."""
         return self._log.stat().st_size
