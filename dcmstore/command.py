@@ -1,7 +1,7 @@
 """DIMSE command sets to and from small records (PS3.7 sections 6.3, 9.3 and annex E).
 
-A command set is always implicit VR little endian. Unknown elements, move originator elements
-and a wrong or missing command group length are ignored on decoding.
+A command set is always implicit VR little endian. Unknown elements and a wrong or missing
+command group length are ignored on decoding.
 """
 
 from struct import Struct
@@ -21,6 +21,7 @@ DATA_SET_MISMATCH = 0xA900
 CANNOT_UNDERSTAND = 0xC000
 
 MAX_UID = 64
+_TITLE_LENGTH = 16
 MAX_COMMAND = 1 << 16
 """Bytes that all the fragments of one command set may have together."""
 
@@ -33,6 +34,7 @@ _GROUP_LENGTH = Struct("<HHII")
 # Element numbers of group 0000.
 _SOP_CLASS, _FIELD, _MESSAGE_ID, _REPLY_TO = 0x0002, 0x0100, 0x0110, 0x0120
 _PRIORITY, _DATA_SET_TYPE, _STATUS, _SOP_INSTANCE = 0x0700, 0x0800, 0x0900, 0x1000
+_MOVE_TITLE, _MOVE_ID = 0x1030, 0x1031
 _NAMES = {
     _SOP_CLASS: "AffectedSOPClassUID",
     _FIELD: "CommandField",
@@ -46,13 +48,19 @@ _NAMES = {
 
 
 class StoreRequest(NamedTuple):
-    """C-STORE-RQ (PS3.7 section 9.3.1.1)."""
+    """C-STORE-RQ (PS3.7 section 9.3.1.1).
+
+    One that comes from a C-MOVE names who asked for that, and its message ID there, if the
+    sender says so; neither is ever sent.
+    """
 
     message_id: int
     sop_class: str
     sop_instance: str
     priority: int = 0
     has_data: bool = True
+    move_originator: str = ""
+    move_originator_id: int | None = None
 
 
 class StoreResponse(NamedTuple):
@@ -118,7 +126,8 @@ def decode(data: bytes | memoryview) -> CommandSet:
         sop_instance = _uid(elements, _SOP_INSTANCE)
         if not has_data or not sop_instance or not sop_class:
             raise PeerError("0006:0203", "DIMSE Badly formed message")
-        return StoreRequest(message_id, sop_class, sop_instance, priority)
+        request = StoreRequest(message_id, sop_class, sop_instance, priority)
+        return _moved(request, elements) if _MOVE_TITLE in elements else request
     if field == C_ECHO_RQ:
         sop_class = _uid(elements, _SOP_CLASS)
         return EchoRequest(_number(elements, _MESSAGE_ID), sop_class, has_data)
@@ -209,6 +218,14 @@ def _uid(elements: dict[int, bytes], element: int) -> str:
     if len(uid) > MAX_UID:
         raise _failed(element)
     return uid.decode("latin-1")
+
+
+def _moved(request: StoreRequest, elements: dict[int, bytes]) -> StoreRequest:
+    # What is wrong here does not matter: it is for the log only.
+    title = elements[_MOVE_TITLE][:_TITLE_LENGTH].strip(b" \0").decode("latin-1")
+    number = elements.get(_MOVE_ID, b"")
+    move_id = int.from_bytes(number, "little") if len(number) == 2 else None
+    return request._replace(move_originator=title, move_originator_id=move_id)
 
 
 def _number_element(element: int, value: int) -> bytes:

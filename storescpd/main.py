@@ -151,6 +151,7 @@ def _service(options: cmdline.Options, program: str, folder: Folder) -> session.
         own_title=options.aetitle,
         grace=_GRACE,
         in_child=options.process == "fork",
+        verbose_pc=options.verbose_pc,
     )
 
 

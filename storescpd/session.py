@@ -13,8 +13,9 @@ from dcmstore.command import EchoRequest, StoreRequest
 from dcmstore.connection import UNEXPECTED_PDU, Closed, Command, Connection, Data
 from dcmstore.dataset import DataSetError
 from dcmstore.errors import AssociationError, LocalError, PeerError
+from dcmstore.text import printable
 from dcmstore.transport import PEER_GONE, Link, TimedOut
-from storescpd import naming, title
+from storescpd import title
 from storescpd.signals import Stop
 from storescpd.storage import Incoming, StoreOptions, log_class
 
@@ -37,6 +38,7 @@ class Service(NamedTuple):
     own_title: str
     grace: float
     in_child: bool
+    verbose_pc: bool
 
 
 def serve(connection: socket.socket, peer: str, service: Service) -> None:
@@ -76,6 +78,10 @@ class Session:
         self._objects = 0
         self._bytes = 0
         self._dots = progress_log.getEffectiveLevel() == logging.INFO
+        self._debug = log.isEnabledFor(logging.DEBUG)
+        level = logging.INFO if service.verbose_pc else logging.DEBUG
+        # Of the dumps of association parameters; 0 if nobody wants to read them.
+        self._parameter_level = level if log.isEnabledFor(level) else 0
 
     def run(self) -> None:
         """Serve until the association ends, in whatever way."""
@@ -87,8 +93,8 @@ class Session:
         except DataSetError as error:
             net_log.warning(
                 "DIMSE Warning: (%s,%s): DIMSE receiveDataSetInMemory: dset->read() Failed (%s)",
-                self._calling,
-                self._called,
+                printable(self._calling),
+                printable(self._called),
                 error.text,
             )
             failure = PeerError("0006:020d", "DIMSE Failed to receive message")
@@ -108,8 +114,8 @@ class Session:
                     self._begin(context_id, request)
                 case Command(context_id, EchoRequest() as request):
                     self._echo(context_id, request)
-                case Command(_, other):
-                    self._refuse(other)
+                case Command(context_id, other):
+                    self._refuse(context_id, other)
                     return
                 case pdu.AssociateRequest():
                     if not self._negotiate(event):
@@ -136,13 +142,18 @@ class Session:
             log.info("Association Received in child process (pid: %d)", os.getpid())
         else:
             log.info("Association Received")
+        if self._parameter_level:
+            from dcmstore import dumps
+
+            dump = dumps.received_request(request, service.policy.max_pdu)
+            log.log(self._parameter_level, "%s", dump)
         self._calling, self._called = request.calling, request.called
         answer = negotiation.answer(request, service.policy)
         if answer is None:
             log.debug("association request without presentation contexts, dropped")
             return False
         if isinstance(answer, negotiation.Rejection):
-            log.info("%s", naming.printable(answer.reason))
+            log.info("%s", printable(answer.reason))
             self._part(self._connection.reject(answer.pdu))
             return False
         self._link.send(self._connection.accept(answer))
@@ -151,6 +162,8 @@ class Session:
         log.info("Association Acknowledged (Max Send PDV: %d)", self._limit)
         if not self._connection.accepted:
             log.info("    (but no valid presentation contexts)")
+        if self._parameter_level:
+            log.log(self._parameter_level, "%s", dumps.sent_accept(request, answer))
         self._show()
         return True
 
@@ -218,32 +231,38 @@ class Session:
 
     # The messages
 
-    def _refuse(self, other: object) -> None:
+    def _refuse(self, context_id: int, other: command.CommandSet) -> None:
         field = {command.StoreResponse: 0x8001, command.EchoResponse: 0x8030}.get(type(other))
         if isinstance(other, command.OtherCommand):
             field = other.field
         log.error(
             "Expected C-ECHO or C-STORE request but received DIMSE command 0x%04x", field or 0
         )
+        if self._debug:
+            self._dump(context_id, other)
         self._abort(_BAD_COMMAND)
 
     def _echo(self, context_id: int, request: EchoRequest) -> None:
-        log.info("Received Echo Request (MsgID %d)", request.message_id)
+        if self._debug:
+            log.info("Received Echo Request")
+            self._dump(context_id, request)
+        else:
+            log.info("Received Echo Request (MsgID %d)", request.message_id)
         self._respond(
             context_id,
             command.EchoResponse(request.message_id, command.SUCCESS, request.sop_class),
         )
 
     def _begin(self, context_id: int, request: StoreRequest) -> None:
-        if log.isEnabledFor(logging.INFO):
-            if log.isEnabledFor(logging.DEBUG):
-                log.info("Received Store Request (MsgID %d)", request.message_id)
-            else:
-                log.info(
-                    "Received Store Request (MsgID %d, %s)",
-                    request.message_id,
-                    log_class(request.sop_class),
-                )
+        if self._debug:
+            log.info("Received Store Request")
+            self._dump(context_id, request)
+        elif log.isEnabledFor(logging.INFO):
+            log.info(
+                "Received Store Request (MsgID %d, %s)",
+                request.message_id,
+                log_class(request.sop_class),
+            )
         self._request, self._request_context = request, context_id
         if self._dots:
             sys.stdout.write("RECV: ")
@@ -285,6 +304,11 @@ class Session:
 
     def _respond(self, context_id: int, response: command.CommandSet) -> None:
         self._link.send(self._connection.message(context_id, command.encode(response), self._limit))
+
+    def _dump(self, context_id: int, received: command.CommandSet) -> None:
+        from dcmstore import dumps
+
+        log.debug("%s", dumps.incoming(context_id, received))
 
     def _drop(self) -> None:
         if self._incoming is not None:
