@@ -15,6 +15,7 @@ from dcmstore.command import StoreRequest, StoreResponse
 from dcmstore.connection import PEER_RELEASES, Buffer, Closed, Command, ReceivedEvent
 from dcmstore.dataset import OutputOptions
 from dcmstore.errors import AssociationError, LocalError, PeerError
+from dcmstore.states import State
 from dcmstore.transport import PEER_GONE, Link, TimedOut
 from storescu import progress, report
 from storescu.loading import BadFile, Loaded, load
@@ -88,7 +89,11 @@ class Sender:
         """Negotiate the association. Raises AssociationError, and Refused."""
         self._titles = (request.calling, request.called)
         self._link.send(self._connection.request(request))
-        answer = self._answer()
+        try:
+            answer = self._answer()
+        except PeerError:
+            self._part(self._connection.farewell)
+            raise
         if isinstance(answer, pdu.AssociateReject):
             raise Refused(report.rejection(answer))
         if not isinstance(answer, pdu.AssociateAccept):
@@ -209,7 +214,7 @@ class Sender:
         except encoding.EncodingError:
             calling, called = self._titles
             return ready._replace(
-                problem=LocalError("0006:020e", "DIMSE Failed to send message"),
+                problem=_not_sent(),
                 caution=f"DIMSE Warning: ({calling},{called}): sendMessage: unable to convert"
                 f" dataset from '{long_name(loaded.transfer_syntax)}' transfer syntax"
                 f" to '{long_name(syntax)}'",
@@ -229,6 +234,9 @@ class Sender:
             return chosen
 
     def _transmit(self, prepared: Prepared) -> None:
+        if self._connection.state is not State.Sta6:
+            # With --no-halt files are tried although the association is gone.
+            raise _not_sent()
         if not self._dots:
             if prepared.problem is None:
                 self._link.send_gathered(prepared.lists)
@@ -309,18 +317,29 @@ class Sender:
             raise _GONE
         except AssociationError as error:
             log.error("Association Release Failed: %s", error)
-            return False
+        self._part(self._connection.farewell)
+        return False
 
     def _abort(self, patience: float | None = None) -> bool:
         """Abort, and give the peer so many seconds (the ACSE time-out) to close first."""
         log.info("Aborting Association")
+        return self._part(self._connection.farewell or self._connection.abort(), patience)
+
+    def _part(self, last: bytes, patience: float | None = None) -> bool:
+        """Send the last PDU of all, if there is one; return whether the peer was still there."""
+        if not last:
+            return True
         try:
-            self._link.send(self._connection.farewell or self._connection.abort())
+            self._link.send(last)
         except PeerError as error:
             log.error("Association Abort Failed: %s", error)
             return False
         self._link.wait_for_close(patience or self._service.acse_timeout)
         return True
+
+
+def _not_sent() -> LocalError:
+    return LocalError("0006:020e", "DIMSE Failed to send message")
 
 
 def _field(received: command.CommandSet) -> int:
