@@ -59,7 +59,6 @@ _INPUT = (
                 "--rename",
                 "add .done to the names of files sent, .bad to others",
                 block="rename",
-                built=False,
             ),
         ),
     ),
@@ -127,7 +126,6 @@ _PROPOSE = Section(
             "-xd",
             "--propose-deflated",
             "deflated explicit VR little endian, or uncompressed",
-            built=False,
         ),
         Option("-R", "--required", "propose what the files need, not all there is"),
         Option("+C", "--combine", "propose all transfer syntaxes of a SOP class in one context"),
@@ -159,7 +157,7 @@ _DATA = (
             Option(
                 "+u", "--enable-new-vr", "send newer VRs as they are", default=True, block="newvr"
             ),
-            Option("-u", "--disable-new-vr", "send newer VRs as OB", block="newvr", built=False),
+            Option("-u", "--disable-new-vr", "send newer VRs as OB", block="newvr"),
         ),
     ),
     Section(
@@ -174,7 +172,6 @@ _DATA = (
                 (Value("level", UNSIGNED, 0, 9),),
                 default=6,
                 checks=(only_with("--propose-deflated", "--config-file"),),
-                built=False,
             ),
         ),
     ),
