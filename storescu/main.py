@@ -88,9 +88,14 @@ def _run(argv: Sequence[str]) -> int:
         log.error("Too many presentation contexts")
         log.critical("0006:0101 ASC Bad presentation context ID")
         return 1
+    request = proposals.request(options.aetitle, options.call, contexts, options.max_pdu)
+    if log.isEnabledFor(service.parameter_level):
+        from dcmstore import dumps
+
+        log.log(service.parameter_level, "%s", dumps.sent_request(request))
     log.info("Requesting Association")
     try:
-        request = proposals.request(options.aetitle, options.call, contexts, options.max_pdu)
+        proposals.check(request)
         connected = connect(options.peer, options.port, options.ip, options.timeout)
     except AssociationError as error:
         log.critical("Association Request Failed: %s", error)
@@ -175,4 +180,5 @@ def _service(options: cmdline.Options) -> Service:
         socket_timeout=options.socket_timeout if options.socket_timeout > 0 else None,
         acse_timeout=options.acse_timeout,
         dimse_timeout=options.dimse_timeout,
+        parameter_level=logging.INFO if options.verbose_pc else logging.DEBUG,
     )

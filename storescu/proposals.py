@@ -88,17 +88,7 @@ def request(
     proposed: tuple[pdu.PresentationContext, ...],
     max_pdu: int,
 ) -> pdu.AssociateRequest:
-    """Return the association request. Raises LocalError for what no peer could be asked."""
-    for which, title in (("Calling", calling), ("Called", called)):
-        if not title:
-            text = f"Illegal service parameter: {which} AP Title"
-            log.error("%s", text)
-            raise LocalError("0006:030c", text)
-    if not proposed:
-        raise LocalError(
-            "0006:0103",
-            "ASC Coding error in ASC_requestAssociation: missing presentation contexts",
-        )
+    """Return the association request; ``check`` says whether a peer can be asked that."""
     return pdu.AssociateRequest(
         called=called,
         calling=calling,
@@ -107,3 +97,17 @@ def request(
         implementation_class=IMPLEMENTATION_CLASS_UID,
         implementation_version=IMPLEMENTATION_VERSION,
     )
+
+
+def check(request: pdu.AssociateRequest) -> None:
+    """Raise LocalError for a request that no peer could be asked."""
+    for which, title in (("Calling", request.calling), ("Called", request.called)):
+        if not title:
+            text = f"Illegal service parameter: {which} AP Title"
+            log.error("%s", text)
+            raise LocalError("0006:030c", text)
+    if not request.contexts:
+        raise LocalError(
+            "0006:0103",
+            "ASC Coding error in ASC_requestAssociation: missing presentation contexts",
+        )

@@ -47,6 +47,7 @@ class Service(NamedTuple):
     socket_timeout: float | None
     acse_timeout: float
     dimse_timeout: float | None
+    parameter_level: int  # of log messages that show all parameters of the association
 
 
 class Prepared(NamedTuple):
@@ -61,6 +62,7 @@ class Prepared(NamedTuple):
     caution: str = ""
     warnings: tuple[str, ...] = ()
     sop_class: str = ""
+    sop_instance: str = ""
     converting: str = ""
     ahead: int = 0  # bytes that go before those of the data set
     lists: Iterable[list[Buffer]] = ()
@@ -84,6 +86,7 @@ class Sender:
         self._limit = 0
         self._prepared: Prepared | None = None  # the file of the next attempt
         self._dots = progress.wanted()
+        self._debug = log.isEnabledFor(logging.DEBUG)
 
     def request(self, request: pdu.AssociateRequest) -> None:
         """Negotiate the association. Raises AssociationError, and Refused."""
@@ -98,6 +101,11 @@ class Sender:
             raise Refused(report.rejection(answer))
         if not isinstance(answer, pdu.AssociateAccept):
             raise _GONE
+        level = self._service.parameter_level
+        if log.isEnabledFor(level):
+            from dcmstore import dumps
+
+            log.log(level, "%s", dumps.received_accept(request, answer))
         accepted = self._connection.accepted
         if not accepted:
             raise Refused("No Acceptable Presentation Contexts")
@@ -158,6 +166,11 @@ class Sender:
                 log.info("%s", prepared.converting)
             modality = report.modality(prepared.sop_class)
             log.info("Sending Store Request (MsgID %d, %s)", message_id, modality)
+            if self._debug:
+                from dcmstore import dumps
+
+                request = StoreRequest(message_id, prepared.sop_class, prepared.sop_instance)
+                log.debug("%s", dumps.outgoing(request))
         try:
             self._transmit(prepared)
             number += 1
@@ -169,8 +182,6 @@ class Sender:
         except AssociationError as error:
             log.error("Store Failed, file: %s:\n%s", path, error)
             return error
-        if log.isEnabledFor(logging.INFO):
-            log.info("Received Store Response (%s)", report.status(status))
         return status
 
     def _prepare(self, path: str, message_id: int) -> Prepared:
@@ -203,7 +214,12 @@ class Sender:
         converting = ""
         if syntax != own:
             converting = f"Converting transfer syntax: {long_name(own)} -> {long_name(syntax)}"
-        ready = Prepared(warnings=warnings, sop_class=sop_class, converting=converting)
+        ready = Prepared(
+            warnings=warnings,
+            sop_class=sop_class,
+            sop_instance=sop_instance,
+            converting=converting,
+        )
         request = command.encode(StoreRequest(message_id, sop_class, sop_instance))
         try:
             parts = encoded(loaded, syntax, self._service.output)
@@ -273,12 +289,22 @@ class Sender:
                     f"DIMSE: Unexpected Response MsgId: {response.message_id}"
                     f" (expected: {message_id})",
                 )
+            self._show_response(event.context_id, response)
             return response.status
         if isinstance(event, TimedOut):
             raise LocalError("0006:0207", "DIMSE No data available (timeout in non-blocking mode)")
         if isinstance(event, pdu.ReleaseRequest):
             raise PeerError(PEER_RELEASES, "DUL Peer Requested Release")
         raise _GONE
+
+    def _show_response(self, context_id: int, response: StoreResponse) -> None:
+        if self._debug:
+            from dcmstore import dumps
+
+            log.info("Received Store Response")
+            log.debug("%s", dumps.incoming(context_id, response))
+        elif log.isEnabledFor(logging.INFO):
+            log.info("Received Store Response (%s)", report.status(response.status))
 
     def _next_event(self) -> ReceivedEvent | TimedOut:
         return next(self._events, Closed())
@@ -356,9 +382,9 @@ def encoded(loaded: Loaded, syntax: str, output: OutputOptions) -> Iterable[Buff
 
     Raises EncodingError if it cannot be written in this transfer syntax.
     """
-    data, start, own, found, deflated = loaded
-    if syntax == own and not found.reasons and not found.unwritable:
-        return (data[start:],) if deflated is None else (deflated,)
+    data, start, own, found = loaded
+    if syntax == own and syntax != uids.DEFLATED and not found.reasons and not found.unwritable:
+        return (data[start:],)
     if syntax != own:
         output = output._replace(transfer_syntax=syntax)
         found = elements.inspect(data, start, own, output)
