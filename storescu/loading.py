@@ -34,16 +34,12 @@ class BadFile(Exception):
 
 
 class Loaded(NamedTuple):
-    """The data set of a file, in ``data[start:]``, and what a walk over it found.
-
-    ``deflated`` are the bytes as they stand in the file, if ``data`` holds them inflated.
-    """
+    """The data set of a file, inflated in ``data[start:]``, and what a walk over it found."""
 
     data: memoryview
     start: int
     transfer_syntax: str
     findings: Findings
-    deflated: memoryview | None
 
 
 def load(path: str, readmode: str, output: OutputOptions) -> Loaded:
@@ -63,9 +59,7 @@ def load(path: str, readmode: str, output: OutputOptions) -> Loaded:
         else:
             header = part10.read_file(data, meta_required=readmode == "read-file-only")
         transfer_syntax, start = header.transfer_syntax, header.start
-        deflated = None
         if transfer_syntax == uids.DEFLATED:
-            deflated = data[start:]
             data, start = _inflated(fd, start), 0
         findings = elements.inspect(data, start, transfer_syntax, output)
     except OSError as error:
@@ -76,7 +70,7 @@ def load(path: str, readmode: str, output: OutputOptions) -> Loaded:
         raise _bad(error.text) from None
     finally:
         os.close(fd)
-    return Loaded(data, start, transfer_syntax, findings, deflated)
+    return Loaded(data, start, transfer_syntax, findings)
 
 
 def _contents(fd: int) -> memoryview:
