@@ -1,7 +1,10 @@
 """What the reader and the writers of data sets say to each other: options, findings, errors."""
 
 from array import array
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
+
+DEFAULT_LEVEL: Final = 6
+"""zlib's level for deflated output; another one is a reason to deflate anew."""
 
 GroupLength = Literal["recalc", "create", "remove"]
 Lengths = Literal["explicit", "undefined"]
@@ -21,7 +24,7 @@ class OutputOptions(NamedTuple):
     padding: tuple[int, int] | None = None
     new_vr: bool = True
     convert_un: bool = False
-    compression_level: int = 6
+    compression_level: int = DEFAULT_LEVEL
     meta_length: int = 0
 
 

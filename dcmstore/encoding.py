@@ -1,6 +1,6 @@
 """Writes a data set in the form that the output options ask for, in constant memory.
 
-:func:`dcmstore.elements.inspect` or :func:`plan` lays the output out; here it goes to a file:
+:func:`dcmstore.elements.inspect` lays the output out; here it goes to a file:
 small parts gathered, large values copied in the kernel where it can do that.
 """
 
@@ -29,13 +29,6 @@ class EncodingError(Exception):
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self.text = text
-
-
-def plan(
-    data: memoryview | mmap, start: int, end: int, source_syntax: str, output: OutputOptions
-) -> Findings:
-    """Lay out the data set in ``data[start:end]``; DataSetError if it cannot be parsed."""
-    return examine(data, start, end, source_syntax, output)
 
 
 def parts(data: memoryview | mmap, layout: Plan) -> Iterator[memoryview]:
@@ -97,10 +90,15 @@ def write(
 ) -> int:
     """Write a data set as its findings plan it; see :func:`rewrite`. Return the number of bytes."""
     layout = _layout(start, end, found)
-    if (output.transfer_syntax or source_syntax) == uids.DEFLATED:
-        stream = _deflated(parts(data, layout), output.compression_level)
-        return sum(write_all(target_fd, part) for part in stream)
-    _write_parts(_parts(memoryview(data), layout), target_fd, source_fd)
+    deflating = (output.transfer_syntax or source_syntax) == uids.DEFLATED
+    try:
+        if deflating:
+            stream = _deflated(parts(data, layout), output.compression_level)
+            return sum(write_all(target_fd, part) for part in stream)
+        _write_parts(_parts(memoryview(data), layout), target_fd, source_fd)
+    except OSError as error:
+        # Its traceback would hold views of the mapping, which then could not be closed.
+        raise error.with_traceback(None) from None
     return layout.length
 
 

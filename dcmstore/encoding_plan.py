@@ -9,7 +9,7 @@ from mmap import mmap
 from typing import Final
 
 from dcmstore import uids, vr
-from dcmstore.dataset import Findings, OutputOptions
+from dcmstore.dataset import DEFAULT_LEVEL, Findings, OutputOptions
 from dcmstore.layout import INLINE, MEMORY_LIMIT, TooLarge
 from dcmstore.levels import PADDING, Best, Disorder, Level, Levels
 from dcmstore.values import padded_uid, swapped, text_end, without_spaces
@@ -398,9 +398,11 @@ class Planner(Levels):
 
     def findings(self, main: Level) -> Findings:
         """Return what the pass found, the plan included if it is needed."""
-        obstacle = self.obstacle()
+        obstacle, level = self.obstacle(), self.output.compression_level
         if self.source_syntax != self.target_syntax:
             self.because["transfer syntax"] = "another transfer syntax"
+        elif self.target_syntax == uids.DEFLATED and level != DEFAULT_LEVEL:
+            self.because["compression level"] = f"compression level {level}"
         sought = {tag: value for tag, (_, value) in main.best.items()} | self.found
         plan = None
         if self.because and not obstacle:

@@ -10,7 +10,7 @@ from struct import Struct, error
 from typing import NamedTuple
 
 from dcmstore import dictionary, uids, vr
-from dcmstore.dataset import Findings, OutputOptions
+from dcmstore.dataset import DEFAULT_LEVEL, Findings, OutputOptions
 
 # How to step over a value. A positive kind is a binary VR and at the same time the mask of
 # bits that its length must not have; _LONG is added to it where the length has 32 bits.
@@ -89,7 +89,7 @@ def eligible(transfer_syntax: str, output: OutputOptions) -> bool:
         return False
     if output.padding is not None or not output.new_vr or output.convert_un:
         return False
-    if transfer_syntax == uids.DEFLATED:
+    if transfer_syntax == uids.DEFLATED and output.compression_level != DEFAULT_LEVEL:
         return False
     return transfer_syntax != uids.IMPLICIT_LITTLE or not dictionary.has_private_tags()
 

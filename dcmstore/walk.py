@@ -54,6 +54,7 @@ _PIXEL_REPRESENTATION: Final = 0x00280103
 _WAVEFORM_BITS_ALLOCATED: Final = 0x54001004
 _TELLING: Final = frozenset((_PIXEL_REPRESENTATION, _WAVEFORM_BITS_ALLOCATED))
 _NO_VALUE: Final = -1
+_LONGEST_CREATOR: Final = 64
 FOREVER: Final = 1 << 62
 # The bits of a length that a warning is due for: the value is odd, or no whole words.
 _MASK: Final = tuple(max(size, 2) - 1 for size in vr.WORD)
@@ -122,22 +123,19 @@ class _Item:
         self.bits: int | None = None
         self.creators: dict[int, str] | None = None
 
-    def remember(
-        self, tag: int, syntax: Syntax, data: memoryview | mmap, start: int, end: int
-    ) -> None:
-        """Note an element that decides about VRs further on; the first of its tag counts."""
-        if tag in _TELLING:
-            value = int.from_bytes(
-                bytes(data[start : min(end, start + 2)]).ljust(2, b"\0"),
-                "big" if syntax.big else "little",
-            )
-            if end == start:
-                value = _NO_VALUE
-            if tag == _PIXEL_REPRESENTATION:
-                self.sign = value if self.sign is None else self.sign
-            else:
-                self.bits = value if self.bits is None else self.bits
-        elif end - start <= 64 and dictionary.has_private_tags():
+    def remember(self, tag: int, data: memoryview | mmap, start: int, end: int) -> None:
+        """Note a value that decides about VRs further on; the first of its tag counts."""
+        value = int.from_bytes(bytes(data[start : min(end, start + 2)]), "little")
+        if end == start:
+            value = _NO_VALUE
+        if tag == _PIXEL_REPRESENTATION:
+            self.sign = value if self.sign is None else self.sign
+        else:
+            self.bits = value if self.bits is None else self.bits
+
+    def remember_creator(self, tag: int, data: memoryview | mmap, start: int, end: int) -> None:
+        """Note who reserved a block of private elements, if a dictionary knows any of them."""
+        if end - start <= _LONGEST_CREATOR and dictionary.has_private_tags():
             creator = bytes(data[start:end]).decode("latin-1").strip(" \0")
             if self.creators is None:
                 self.creators = {}
@@ -210,7 +208,6 @@ class Walk:
             explicit, get_number = syntax.explicit, syntax.numbers.get
             head, length32 = syntax.head.unpack_from, syntax.length32.unpack_from
             short_head, limit = syntax.short_head.unpack_from, item.limit
-            remembers = self.convert_un or not explicit
             opened: _Sequence | None = None
             delimiter = 0
             cut = False
@@ -295,8 +292,14 @@ class Walk:
                 pos = start + length
                 if pos > end:
                     raise DataSetError(_CUT_VALUE)
-                if remembers and (tag in _TELLING or (group & 1 and 0x10 <= element <= 0xFF)):
-                    item.remember(tag, syntax, data, start, pos)
+                if explicit:
+                    # A converted UN of ambiguous VR is not looked at in its context.
+                    if self.convert_un and group & 1 and 0x10 <= element <= 0xFF:
+                        item.remember_creator(tag, data, start, pos)
+                elif tag in _TELLING:
+                    item.remember(tag, data, start, pos)
+                elif group & 1 and 0x10 <= element <= 0xFF:
+                    item.remember_creator(tag, data, start, pos)
                 yield kind, tag, number, at, start, pos
             if opened is not None:
                 stack.append(opened)
