@@ -4,22 +4,20 @@ While the peer digests an object, the next file is already opened and looked at:
 with a file may be known before its turn, but is never said before it.
 """
 
-import itertools
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from dcmstore import command, elements, encoding, negotiation, pdu, uids
+from dcmstore import command, negotiation, pdu
 from dcmstore.command import StoreRequest, StoreResponse
-from dcmstore.connection import PEER_RELEASES, Buffer, Closed, Command, ReceivedEvent
+from dcmstore.connection import PEER_RELEASES, Closed, Command, ReceivedEvent
 from dcmstore.dataset import OutputOptions
 from dcmstore.errors import AssociationError, LocalError, PeerError
 from dcmstore.states import State
 from dcmstore.transport import PEER_GONE, Link, TimedOut
 from storescu import progress, report
-from storescu.loading import BadFile, Loaded, load
-from storescu.syntaxnames import long_name
+from storescu.preparing import Prepared, Preparer, not_sent
 
 log = logging.getLogger("dcmtk.apps.storescu")
 net_log = logging.getLogger("dcmtk.dcmnet")
@@ -30,6 +28,7 @@ PEER_LOST = 10
 
 _INTERRUPTED_PATIENCE = 1.0
 _SMALLEST_LIMIT, _STATED_INSTEAD = 24, 4084
+_CLOSED = Closed()
 _GONE = PeerError(PEER_GONE, "Peer aborted Association (or never connected)")
 
 
@@ -50,24 +49,6 @@ class Service(NamedTuple):
     parameter_level: int  # of log messages that show all parameters of the association
 
 
-class Prepared(NamedTuple):
-    """A file that waits for its turn.
-
-    Either ``complaint`` says what is wrong with it, or ``lists`` are what to send, or there is
-    ``caution`` about why nothing can be sent; ``problem`` goes with all but the second.
-    """
-
-    problem: LocalError | None = None
-    complaint: str = ""
-    caution: str = ""
-    warnings: tuple[str, ...] = ()
-    sop_class: str = ""
-    sop_instance: str = ""
-    converting: str = ""
-    ahead: int = 0  # bytes that go before those of the data set
-    lists: Iterable[list[Buffer]] = ()
-
-
 class Refused(Exception):
     """The peer takes no association, or none that objects could be sent on; says why."""
 
@@ -75,14 +56,13 @@ class Refused(Exception):
 class Sender:
     """One association on a connected link: ``request`` it, then ``send``, which ends it."""
 
+    _preparer: Preparer  # once there is an association
+
     def __init__(self, link: Link, service: Service) -> None:
         self._link = link
         self._connection = link.connection
         self._events = link.events()
         self._service = service
-        self._titles = ("", "")
-        self._contexts: dict[str, list[tuple[int, str]]] = {}
-        self._chosen: dict[tuple[str, str], tuple[int, str] | None] = {}
         self._limit = 0
         self._prepared: Prepared | None = None  # the file of the next attempt
         self._dots = progress.wanted()
@@ -90,7 +70,6 @@ class Sender:
 
     def request(self, request: pdu.AssociateRequest) -> None:
         """Negotiate the association. Raises AssociationError, and Refused."""
-        self._titles = (request.calling, request.called)
         self._link.send(self._connection.request(request))
         try:
             answer = self._answer()
@@ -109,11 +88,21 @@ class Sender:
         accepted = self._connection.accepted
         if not accepted:
             raise Refused("No Acceptable Presentation Contexts")
-        for context in request.contexts:
-            if context.id in accepted:
-                same_class = self._contexts.setdefault(context.abstract_syntax, [])
-                same_class.append((context.id, accepted[context.id]))
-        self._limit = negotiation.send_limit(answer.max_length, self._service.max_send_pdu)
+        service = self._service
+        contexts: dict[str, list[tuple[int, str]]] = {}
+        for context_id, sop_class, _ in request.contexts:
+            if context_id in accepted:
+                contexts.setdefault(sop_class, []).append((context_id, accepted[context_id]))
+        self._limit = negotiation.send_limit(answer.max_length, service.max_send_pdu)
+        self._preparer = Preparer(
+            self._connection,
+            contexts,
+            self._limit,
+            (request.calling, request.called),
+            service.readmode,
+            service.output,
+            service.prefer_deflated,
+        )
         log.info("Association Accepted (Max Send PDV: %d)", _stated_limit(answer.max_length))
 
     def send(self, paths: Sequence[str]) -> int:
@@ -154,7 +143,7 @@ class Sender:
         log.info("Sending file: %s", path)
         prepared, self._prepared = self._prepared, None
         if prepared is None:
-            prepared = self._prepare(path, message_id)
+            prepared = self._preparer.prepare(path, message_id)
         for text in prepared.warnings:
             data_log.warning("%s", text)
         if prepared.complaint:
@@ -177,82 +166,17 @@ class Sender:
             if number < len(paths) * repeat:
                 following = paths[number // repeat]
                 if following != path or not self._service.rename:
-                    self._prepared = self._prepare(following, number + 1 & 0xFFFF)
+                    self._prepared = self._preparer.prepare(following, number + 1 & 0xFFFF)
             status = self._response(message_id)
         except AssociationError as error:
             log.error("Store Failed, file: %s:\n%s", path, error)
             return error
         return status
 
-    def _prepare(self, path: str, message_id: int) -> Prepared:
-        """Do all for a file that can be done before its turn."""
-        try:
-            loaded = load(path, self._service.readmode, self._service.output)
-        except BadFile as error:
-            return Prepared(
-                LocalError(error.condition, error.text), f"Bad DICOM file: {path}: {error.text}"
-            )
-        found = loaded.findings
-        sop_class, sop_instance, warnings = found.sop_class, found.sop_instance, found.warnings
-        if not sop_class or not sop_instance:
-            return Prepared(
-                LocalError("0006:0202", "DIMSE Inappropriate data for message"),
-                f"No SOP Class or Instance UID in file: {path}",
-                warnings=warnings,
-            )
-        own = loaded.transfer_syntax
-        if self._service.prefer_deflated and own in uids.NATIVE:
-            own = uids.DEFLATED
-        chosen = self._choose(sop_class, own)
-        if chosen is None:
-            return Prepared(
-                LocalError("0006:0208", "DIMSE No valid Presentation Context ID"),
-                f"No presentation context for: ({report.sop_class(sop_class)}) {sop_class}",
-                warnings=warnings,
-            )
-        context_id, syntax = chosen
-        converting = ""
-        if syntax != own:
-            converting = f"Converting transfer syntax: {long_name(own)} -> {long_name(syntax)}"
-        ready = Prepared(
-            warnings=warnings,
-            sop_class=sop_class,
-            sop_instance=sop_instance,
-            converting=converting,
-        )
-        request = command.encode(StoreRequest(message_id, sop_class, sop_instance))
-        try:
-            parts = encoded(loaded, syntax, self._service.output)
-            first = self._connection.message(context_id, request, self._limit)
-            lists = self._connection.data(context_id, parts, self._limit, first)
-            # The first list, often the only one, is made now; the others while they are sent.
-            lists = itertools.chain([next(lists)], lists)
-        except encoding.EncodingError:
-            calling, called = self._titles
-            return ready._replace(
-                problem=_not_sent(),
-                caution=f"DIMSE Warning: ({calling},{called}): sendMessage: unable to convert"
-                f" dataset from '{long_name(loaded.transfer_syntax)}' transfer syntax"
-                f" to '{long_name(syntax)}'",
-            )
-        except LocalError as error:
-            return ready._replace(problem=error)
-        return ready._replace(ahead=len(first), lists=lists)
-
-    def _choose(self, sop_class: str, own: str) -> tuple[int, str] | None:
-        """Return ID and transfer syntax of the context for a class and a file's own syntax."""
-        try:
-            return self._chosen[sop_class, own]
-        except KeyError:
-            contexts = self._contexts.get(sop_class, [])
-            chosen = min(contexts, key=lambda context: _distance(own, context[1]), default=None)
-            self._chosen[sop_class, own] = chosen
-            return chosen
-
     def _transmit(self, prepared: Prepared) -> None:
         if self._connection.state is not State.Sta6:
             # With --no-halt files are tried although the association is gone.
-            raise _not_sent()
+            raise not_sent()
         if not self._dots:
             if prepared.problem is None:
                 self._link.send_gathered(prepared.lists)
@@ -307,7 +231,7 @@ class Sender:
             log.info("Received Store Response (%s)", report.status(response.status))
 
     def _next_event(self) -> ReceivedEvent | TimedOut:
-        return next(self._events, Closed())
+        return next(self._events, _CLOSED)
 
     def _answer(self) -> ReceivedEvent:
         """Wait for the answer to an association or release request."""
@@ -364,10 +288,6 @@ class Sender:
         return True
 
 
-def _not_sent() -> LocalError:
-    return LocalError("0006:020e", "DIMSE Failed to send message")
-
-
 def _field(received: command.CommandSet) -> int:
     """Return the command field of a command that is no C-STORE-RSP."""
     if isinstance(received, command.OtherCommand):
@@ -375,29 +295,6 @@ def _field(received: command.CommandSet) -> int:
     if isinstance(received, StoreRequest):
         return command.C_STORE_RQ
     return command.C_ECHO_RQ if isinstance(received, command.EchoRequest) else command.C_ECHO_RSP
-
-
-def encoded(loaded: Loaded, syntax: str, output: OutputOptions) -> Iterable[Buffer]:
-    """Return the data set of a file, in parts, in the form in which it travels.
-
-    Raises EncodingError if it cannot be written in this transfer syntax.
-    """
-    data, start, own, found = loaded
-    if syntax == own and syntax != uids.DEFLATED and not found.reasons and not found.unwritable:
-        return (data[start:],)
-    if syntax != own:
-        output = output._replace(transfer_syntax=syntax)
-        found = elements.inspect(data, start, own, output)
-    return encoding.encoded(data, start, len(data), found, own, output)
-
-
-def _distance(own: str, accepted: str) -> int:
-    """Rank an accepted transfer syntax for a file in another; the least is taken."""
-    if accepted == own:
-        return 0
-    if accepted in (uids.EXPLICIT_LITTLE, uids.EXPLICIT_BIG):
-        return 1
-    return 2 if accepted == uids.IMPLICIT_LITTLE else 3
 
 
 def _stated_limit(peer_max: int) -> int:
