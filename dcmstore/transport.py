@@ -18,15 +18,18 @@ from dcmstore.errors import LocalError, PeerError
 PEER_GONE = "0006:0317"
 """Condition: the peer has closed the connection, or takes nothing any more."""
 
-_Y = int(os.environ.get('YIELDS','0'))
-_yield = os.sched_yield
 _TIMEVAL = Struct("@ll")
 _SMALL_SEGMENT = 512
 _DRAIN_SIZE = 1 << 12
+_LAST_WORDS_TIME = 1.0  # for the last PDU after an interruption
 
 
 class TimedOut(NamedTuple):
     """Nothing came in for as long as the caller was ready to wait."""
+
+
+class Interrupted(Exception):
+    """`Link.interrupt` was called: nothing more is read, but there may be something to say."""
 
 
 class Link:
@@ -79,12 +82,16 @@ class Link:
         self._patience = seconds
 
     def interrupt(self) -> None:
-        """Make a receive, a blocked one too, find the end of input (called by signal handlers)."""
+        """Make ``events`` raise ``Interrupted``, and waits end soon (for signal handlers).
+
+        A system call that the signal has interrupted is made again, and runs out of time then.
+        """
         self._interrupted = True
         try:
-            self._socket.shutdown(socket.SHUT_RD)
+            self._set_timeout(socket.SO_RCVTIMEO, 0.0)
+            self._set_timeout(socket.SO_SNDTIMEO, _LAST_WORDS_TIME)
         except OSError:
-            # Not connected any more: a receive then ends by itself.
+            # Closed already.
             return
 
     def events(self) -> Iterator[ReceivedEvent | TimedOut]:
@@ -92,7 +99,7 @@ class Link:
 
         Ends after ``Closed``; an expired time-out of the socket counts as a close, but
         ``TimedOut`` is yielded where ``set_patience`` or ``expect_answer_within`` set the limit.
-        Raises PeerError.
+        Raises PeerError and Interrupted.
         """
         connection = self.connection
         count: int | None = 0
@@ -108,6 +115,8 @@ class Link:
                 self._acknowledge_quickly()
             room = connection.room()
             count = self._receive(room)
+            if self._interrupted:
+                raise Interrupted
             if count is None:
                 yield TimedOut()
             else:
@@ -115,8 +124,6 @@ class Link:
 
     def _receive(self, room: memoryview) -> int | None:
         """Receive into ``room``: the count, 0 at the end of input, None when time ran out."""
-        if self._interrupted:
-            return 0
         limit = self._timeout if self._patience is None else self._patience
         timed = self._patience is not None
         if self._deadline is not None:
@@ -129,8 +136,8 @@ class Link:
         if limit != self._receive_timeout:
             self._set_timeout(socket.SO_RCVTIMEO, limit)
             self._receive_timeout = limit
-        for _ in range(_Y):
-            _yield()
+        if self._interrupted:
+            return None
         try:
             return self._socket.recv_into(room)
         except BlockingIOError:
@@ -189,12 +196,17 @@ class Link:
                 sent = 0
 
     def wait_for_close(self, seconds: float) -> None:
-        """Let the peer close first (PS3.8 section 9.1.5), for ``seconds`` at most."""
-        deadline = time.monotonic() + seconds
+        """Let the peer close first (PS3.8 section 9.1.5), for ``seconds`` at most.
+
+        What it still sends is read: a close with bytes left over resets the connection, and
+        could take from the peer what it was told last.
+        """
+        in_haste = self._interrupted
+        deadline = time.monotonic() + (min(seconds, _LAST_WORDS_TIME) if in_haste else seconds)
         scrap = bytearray(_DRAIN_SIZE)
         try:
             self._socket.shutdown(socket.SHUT_WR)
-            while (left := deadline - time.monotonic()) > 0 and not self._interrupted:
+            while (left := deadline - time.monotonic()) > 0 and self._interrupted == in_haste:
                 self._set_timeout(socket.SO_RCVTIMEO, left)
                 if not self._socket.recv_into(scrap):
                     return

@@ -14,7 +14,7 @@ from dcmstore.connection import UNEXPECTED_PDU, Closed, Command, Connection, Dat
 from dcmstore.dataset import DataSetError
 from dcmstore.errors import AssociationError, LocalError, PeerError
 from dcmstore.text import printable
-from dcmstore.transport import PEER_GONE, Link, TimedOut
+from dcmstore.transport import PEER_GONE, Interrupted, Link, TimedOut
 from storescpd import title
 from storescpd.signals import Stop
 from storescpd.storage import Incoming, StoreOptions, log_class
@@ -49,9 +49,9 @@ def serve(connection: socket.socket, peer: str, service: Service) -> None:
         service.socket_timeout,
     )
     grace = 0.0 if service.in_child else service.grace
-    with Stop(grace, link.interrupt) as stop:
+    with Stop(grace, link.interrupt):
         try:
-            Session(link, peer, service, stop).run()
+            Session(link, peer, service).run()
         except Exception as error:
             # A fault of ours ends this association, never the daemon.
             log.critical("internal error, association with %s ended: %r", peer, error)
@@ -63,12 +63,11 @@ def serve(connection: socket.socket, peer: str, service: Service) -> None:
 class Session:
     """The life of one association; ``run`` is all there is to call."""
 
-    def __init__(self, link: Link, peer: str, service: Service, stop: Stop) -> None:
+    def __init__(self, link: Link, peer: str, service: Service) -> None:
         self._link = link
         self._connection = link.connection
         self._peer = peer
         self._service = service
-        self._stop = stop
         self._incoming: Incoming | None = None
         self._request: StoreRequest | None = None
         self._request_context = 0
@@ -90,6 +89,9 @@ class Session:
         self._link.expect_answer_within(service.acse_timeout, service.socket_timeout)
         try:
             self._serve()
+        except Interrupted:
+            log.info("aborting the association, the daemon has been told to stop")
+            self._part(self._connection.abort())
         except DataSetError as error:
             net_log.warning(
                 "DIMSE Warning: (%s,%s): DIMSE receiveDataSetInMemory: dset->read() Failed (%s)",
@@ -168,9 +170,7 @@ class Session:
         return True
 
     def _ended(self) -> None:
-        if self._stop.requested:
-            self._abort(None)
-        elif not self._established:
+        if not self._established:
             log.info("Association Received")
         else:
             if self._request is not None:
@@ -210,11 +210,8 @@ class Session:
             return
         self._abort(error)
 
-    def _abort(self, error: AssociationError | None) -> None:
-        if error is None:
-            log.info("aborting the association, the daemon has been told to stop")
-        else:
-            log.error("DIMSE failure (aborting association): %s", error)
+    def _abort(self, error: AssociationError) -> None:
+        log.error("DIMSE failure (aborting association): %s", error)
         self._part(self._connection.farewell or self._connection.abort())
 
     def _part(self, farewell: bytes) -> None:
