@@ -5,10 +5,13 @@ Nothing is judged here but whether an option exists and has all its values.
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from dcmstore.optiontable import Option, Program
+
+CONF = "--conf"
+"""The option that names a configuration file (see `conffile`)."""
 
 # Separators are blanks; text up to an opening quote belongs to what is quoted.
 # Compiled when needed: few runs have a command file.
@@ -18,50 +21,67 @@ _IN_COMMAND_FILE = r"""([^ \t\r\n"']*)(?:"([^"]*)("|\Z)|'([^']*)('|\Z))|([^ \t\r
 class UsageError(Exception):
     """The command line cannot be obeyed; the text is for the user. Hooks may raise it."""
 
+    def at(self, where: str) -> "UsageError":
+        """The same complaint about what stands at ``where``, if that is not the command line."""
+        return UsageError(f"{where}: {self}") if where else self
+
 
 class Occurrence(NamedTuple):
-    """An option on the command line; ``position`` grows from left to right."""
+    """An option on the command line; ``position`` grows from left to right.
+
+    ``where`` is the file and the line that it comes from, or empty.
+    """
 
     position: int
     option: Option
     values: tuple[str, ...]
+    where: str = ""
 
 
 class CommandLine:
     """Arguments split into options with their values, and parameters.
 
-    Raises UsageError at the first unknown option or missing value.
+    ``places`` are where the parameters come from, as in `Occurrence`.
     """
 
-    def __init__(self, program: Program, arguments: Sequence[str]) -> None:
-        names = {}
+    def __init__(self, program: Program) -> None:
+        self._names: dict[str, Option] = {}
         self.blocks: dict[str, list[Option]] = {}
         for row in program.rows():
-            names[row.long] = row
+            self._names[row.long] = row
             if row.short:
-                names[row.short] = row
+                self._names[row.short] = row
             if row.block:
                 self.blocks.setdefault(row.block, []).append(row)
         self.occurrences: list[Occurrence] = []
         self.last: dict[str, Occurrence] = {}
         self.parameters: list[str] = []
+        self.places: list[str] = []
         self.shown: list[str] = []  # the arguments, with short names made long
-        rest = iter(enumerate(arguments))
-        for position, argument in rest:
+
+    def add(self, arguments: Iterable[str], where: str = "") -> None:
+        """Append arguments. Raises UsageError at the first unknown option or missing value."""
+        rest = iter(arguments)
+        for argument in rest:
             if not _is_option(argument):
                 self.parameters.append(argument)
+                self.places.append(where)
                 self.shown.append(argument)
                 continue
-            option = names.get(argument)
+            option = self._names.get(argument)
             if option is None:
                 raise UsageError(f"Unknown option {argument}")
-            values = tuple(value for _, (_, value) in zip(option.values, rest, strict=False))
+            values = tuple(value for _, value in zip(option.values, rest, strict=False))
             if len(values) < len(option.values):
                 raise UsageError(f"Missing value for option {option.long}")
-            occurrence = Occurrence(position, option, values)
-            self.occurrences.append(occurrence)
-            self.last[option.long] = occurrence
-            self.shown += (option.long, *values)
+            self.take(option, values, where)
+
+    def take(self, option: Option, values: tuple[str, ...], where: str) -> None:
+        """Append an option."""
+        occurrence = Occurrence(len(self.occurrences), option, values, where)
+        self.occurrences.append(occurrence)
+        self.last[option.long] = occurrence
+        self.shown += (option.long, *values)
 
     def winner(self, block: str) -> Option | None:
         """The rightmost option of a block, or the block's default."""

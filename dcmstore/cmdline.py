@@ -13,9 +13,10 @@ from types import SimpleNamespace
 from typing import Any, NoReturn
 
 from dcmstore import __version__, logs
-from dcmstore.arguments import CommandLine, Occurrence, UsageError, expand
+from dcmstore.arguments import CONF, CommandLine, Occurrence, UsageError, expand
 from dcmstore.optiontable import (
     KEYWORD,
+    OCTAL,
     STRING,
     UNSIGNED,
     VERBOSE_MODE,
@@ -47,10 +48,15 @@ _DIGITS = "0123456789"
 
 
 def parse(
-    program: Program, argv: Sequence[str], hooks: Mapping[str, Hook] | None = None
+    program: Program,
+    argv: Sequence[str],
+    hooks: Mapping[str, Hook] | None = None,
+    *,
+    port_needed: bool = True,
 ) -> Options:
     """Evaluate a command line; ``argv[0]`` is the name the program was called by.
 
+    ``port_needed`` is false for a program that listens already.
     Ends the program (SystemExit) with status 0 after ``--help`` and the like, and with
     status 1 after it reported an error on standard error.
     """
@@ -60,9 +66,14 @@ def parse(
         arguments = list(expand(argv[1:]))
         if not arguments:
             _show_help(program, name)
-        line = CommandLine(program, arguments)
+        line = CommandLine(program)
+        line.add(arguments)
         _obey_exclusive(program, name, line, hooks)
-        options = _Evaluation(program, name, argv[0], line, hooks).run()
+        if CONF in line.last:
+            from dcmstore import conffile
+
+            line = conffile.merge(program, line, arguments)
+        options = _Evaluation(program, name, argv[0], line, hooks, port_needed).run()
         _refuse_unbuilt(program, line)
     except UsageError as error:
         if sys.stderr is not None:
@@ -148,12 +159,14 @@ class _Evaluation:
         called: str,
         line: CommandLine,
         hooks: Mapping[str, Hook],
+        port_needed: bool,
     ) -> None:
         self.program = program
         self.name = name
         self.called = called
         self.line = line
         self.hooks = hooks
+        self.port_needed = port_needed
         self.options = _defaults(program)
         self.logger = logging.getLogger(program.logger)
         self.rows = {row.long: row for row in program.rows()}
@@ -217,7 +230,10 @@ class _Evaluation:
             occurrence = self.line.last.get(row.long)
             if occurrence and (found is None or occurrence.position > found.position):
                 found = occurrence
-                self._check(row)
+                try:
+                    self._check(row)
+                except UsageError as error:
+                    raise error.at(occurrence.where) from None
                 value = self._convert(row)
         if found is None:
             return
@@ -255,21 +271,23 @@ class _Evaluation:
         return _convert_values(self.line.last[option.long])
 
     def _evaluate_port(self) -> None:
-        """The port parameter: required except under inetd, 1..65535 (RFC 793)."""
-        if getattr(self.options, "inetd", False):
-            self.options.port = None
+        """The port parameter: required except where there is a socket, 1..65535 (RFC 793)."""
+        options = self.options
+        if getattr(options, "inetd", False) or getattr(options, "inetd_wait", False):
+            options.port = None
             return
-        text = self.options.port
-        if text is None:
-            raise UsageError("Missing parameter port")
-        port = _number(text)
-        if port is None:
-            raise UsageError(f"Invalid parameter value {text}")
-        if port < 0 or port > 65535:  # the reference reads -5 as a huge number
-            raise UsageError(f"Invalid parameter value {text} (overflow)")
-        if port == 0:
-            raise UsageError(f"Invalid parameter value {text} (underflow)")
-        self.options.port = port
+        if options.port is None:
+            if self.port_needed:
+                raise UsageError("Missing parameter port")
+            return
+        for parameter, text, where in zip(
+            self.program.parameters, self.line.parameters, self.line.places, strict=False
+        ):
+            if parameter.name == "port":
+                try:
+                    options.port = _port(text)
+                except UsageError as error:
+                    raise error.at(where) from None
 
     def _set_up_logging(self) -> None:
         words = {"quiet": "fatal", "verbose": "info", "debug": "debug"}
@@ -291,10 +309,13 @@ class _Evaluation:
 
 def _convert_values(occurrence: Occurrence) -> Any:
     option = occurrence.option
-    values = tuple(
-        _convert_value(option.long, value, text)
-        for value, text in zip(option.values, occurrence.values, strict=True)
-    )
+    try:
+        values = tuple(
+            _convert_value(option.long, value, text)
+            for value, text in zip(option.values, occurrence.values, strict=True)
+        )
+    except UsageError as error:
+        raise error.at(occurrence.where) from None
     return values if len(values) > 1 else values[0]
 
 
@@ -307,7 +328,7 @@ def _convert_value(long: str, value: Value, text: str) -> str | int:
         return text.lower()
     if not text:
         raise UsageError(f"Invalid value for option {long}")
-    number = _number(text)
+    number = _octal(text) if value.kind == OCTAL else _number(text)
     if number is None or (value.kind == UNSIGNED and text.lstrip(_BLANKS)[0] == "-"):
         raise UsageError(f"Invalid value for option {long} ({text})")
     if number < value.low:
@@ -315,6 +336,21 @@ def _convert_value(long: str, value: Value, text: str) -> str | int:
     if number > value.high:
         raise UsageError(f"Invalid value for option {long} (overflow: {text})")
     return number - number % value.multiple
+
+
+def _port(text: str) -> int:
+    port = _number(text)
+    if port is None:
+        raise UsageError(f"Invalid parameter value {text}")
+    if port < 0 or port > 65535:  # the reference reads -5 as a huge number
+        raise UsageError(f"Invalid parameter value {text} (overflow)")
+    if port == 0:
+        raise UsageError(f"Invalid parameter value {text} (underflow)")
+    return port
+
+
+def _octal(text: str) -> int | None:
+    return int(text, 8) if text.strip("01234567") == "" else None
 
 
 def _number(text: str) -> int | None:

@@ -10,6 +10,7 @@ from typing import NoReturn
 from dcmstore.optiontable import (
     INT_MAX,
     KEYWORD,
+    OCTAL,
     STRING,
     Option,
     Parameter,
@@ -98,6 +99,8 @@ def _kind(row: Option) -> str:
         return "string"
     if value.kind == KEYWORD:
         return "keyword"
+    if value.kind == OCTAL:
+        return f"octal {value.low:o}..{value.high:o}"
     if value.high == INT_MAX:
         return "integer"
     return f"integer {value.low}..{value.high}"

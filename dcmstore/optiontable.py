@@ -11,6 +11,7 @@ STRING = "string"
 INTEGER = "integer"
 UNSIGNED = "unsigned"  # an integer that may not be typed with a minus sign
 KEYWORD = "keyword"
+OCTAL = "octal"  # an unsigned integer of base 8, as umask(1) takes it
 
 INT_MAX = 2**31 - 1
 
