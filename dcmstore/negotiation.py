@@ -15,6 +15,10 @@ NO_REASON = 2
 ABSTRACT_SYNTAX_NOT_SUPPORTED = 3
 TRANSFER_SYNTAXES_NOT_SUPPORTED = 4
 
+# Result, source and reason of an A-ASSOCIATE-RJ (PS3.8 table 9-21): transient, by the
+# presentation layer of the provider.
+LOCAL_LIMIT_EXCEEDED = (2, 3, 2)
+
 _UNCOMPRESSED = (uids.EXPLICIT_LITTLE, uids.EXPLICIT_BIG, uids.IMPLICIT_LITTLE)
 _BASE = "1.2.840.10008.1.2"
 _EVERYTHING = (
@@ -62,7 +66,8 @@ class Policy(NamedTuple):
     """What the acceptor agrees to.
 
     ``transfer_syntaxes`` is its own list, most wanted first; the peer's order does not count.
-    ``promiscuous`` also takes abstract syntaxes that are in no table at all.
+    ``promiscuous`` also takes abstract syntaxes that are in no table at all. ``full`` rejects
+    for now, because there are as many associations as there may be.
     """
 
     transfer_syntaxes: tuple[str, ...]
@@ -71,6 +76,7 @@ class Policy(NamedTuple):
     refuse: bool = False
     reject_anonymous: bool = False
     max_pdu: int = 16384
+    full: bool = False
 
 
 def preference(option: str) -> tuple[str, ...]:
@@ -97,6 +103,10 @@ def answer(request: pdu.AssociateRequest, policy: Policy) -> pdu.AssociateAccept
 
     The order of the checks is the reference's and can be seen by a peer that fails several.
     """
+    if policy.full:
+        return Rejection(
+            pdu.AssociateReject(*LOCAL_LIMIT_EXCEEDED), "Association Rejected: Local Limit Exceeded"
+        )
     if policy.refuse:
         return Rejection(
             pdu.AssociateReject(1, 1, 1), "Refusing Association (forced via command line)"

@@ -1,14 +1,16 @@
 """What makes a process a Unix daemon: detached, with a pid file, and without privileges.
 
-The order for the caller: ``check_identity``, ``PidFile.claim``, bind, ``drop_privileges``,
-``detach``, ``PidFile.rewrite``. So everything that can fail does so before the process
-leaves its terminal, and the ports and the pid file are had while it still is root.
+The order for the caller: ``open_standard_fds``, ``check_identity``, ``PidFile.claim``, bind,
+``drop_privileges``, ``detach``, ``PidFile.rewrite``. So everything that can
+fail does so before the process leaves its terminal, and the ports and the pid file are had
+while it still is root.
 """
 
 import grp
 import os
 import pwd
 import sys
+from contextlib import suppress
 from typing import NamedTuple
 
 
@@ -76,19 +78,37 @@ def drop_privileges(identity: Identity) -> None:
     os.environ.update(HOME=identity.home, USER=identity.name, LOGNAME=identity.name)
 
 
-def open_standard_fds() -> None:
-    """Put the null device where standard input, output or error are closed.
+def open_standard_fds() -> frozenset[int]:
+    """Put the null device where standard input, output or error are closed; return where.
 
     To be called first of all: a socket that got one of these numbers would receive whatever
     is printed.
     """
+    closed = set()
     fd = os.open(os.devnull, os.O_RDWR)
     while fd <= 2:
+        closed.add(fd)
         fd = os.dup(fd)
     os.close(fd)
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115
+    return frozenset(closed)
+
+
+def own_fds() -> list[int]:
+    """The descriptors that this program has opened, and not inherited.
+
+    Only these are closed on exec: Python sees to that (PEP 446), and so does whoever takes an
+    inherited one over.
+    """
+    own = []
+    for name in os.listdir("/proc/self/fd"):
+        # The one for the listing is closed by now.
+        with suppress(OSError):
+            if not os.get_inheritable(int(name)):
+                own.append(int(name))
+    return own
 
 
 def detach(keep_fds: list[int], umask: int, chdir: str) -> None:

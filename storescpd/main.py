@@ -9,152 +9,230 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
-from dcmstore import cmdline, dataset, dictionary, negotiation
-from storescpd import session, sockets
-from storescpd.master import Master, peer_name
+from dcmstore import cmdline, dictionary
+from storescpd import daemon, session, sockets
+from storescpd.access import AccessError, Wrappers
+from storescpd.children import EXIT_DENIED
+from storescpd.master import Accepted, Master, Settings, peer_name
+from storescpd.notify import Notifier
 from storescpd.options import PROGRAM
-from storescpd.storage import StoreOptions
-from storescpd.temporary import Folder
+from storescpd.paths import make_absolute
+from storescpd.pidfile import PidFile
+from storescpd.service import Configured, ServiceError, rejecting
+from storescpd.signals import SignalPipe
 
 log = logging.getLogger("dcmtk.apps.storescp")
 
-_GRACE = 30.0
 _DESCRIPTOR_FAILURE = 99
+
+
+class CheckError(Exception):
+    """``--check-config`` found what is no obstacle to a start; the text is one line."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run storescpd with the arguments of the process; return its exit status."""
     argv = sys.argv if argv is None else argv
+    closed = daemon.open_standard_fds()
     inherited: list[socket.socket | sockets.SocketError] = []
+
+    def take_over(take: Callable[[], socket.socket]) -> cmdline.Hook:
+        def hook(options: cmdline.Options) -> None:
+            if not options.check_config:
+                inherited.append(_take_standard_input(take, is_closed=0 in closed))
+
+        return hook
+
     options = cmdline.parse(
-        PROGRAM, argv, {"inetd": lambda _: inherited.append(_take_standard_input())}
+        PROGRAM,
+        argv,
+        {
+            "inetd": take_over(sockets.stdin_connection),
+            "inetd-wait": take_over(sockets.adopt_inetd_wait),
+        },
+        port_needed=not sockets.offered_by_systemd(),
     )
-    program = os.path.basename(argv[0])
-    if program not in PROGRAM.names:
-        program = PROGRAM.names[0]
-    folder = _output_folder(options)
-    if folder is None:
-        return 1
-    service = _service(options, program, folder)
-    if inherited:
-        return _serve_inherited(inherited[0], service)
+    program = cmdline.program_name(PROGRAM, argv[0])
     try:
-        listeners = sockets.listen(options.port, options.ip, options.bind)
+        return _run(options, program, inherited)
+    except sockets.PrivilegeError as error:
+        log.critical("%s", error)
     except sockets.SocketError as error:
+        if options.inetd:
+            # How the association went has no influence on the status.
+            log.error("Receiving Association failed: %s", error)
+            return 0
         log.error("cannot create network: %s", error)
-        return 1
-    return _run(listeners, options, service)
+    except (daemon.DaemonError, AccessError, ServiceError, CheckError) as error:
+        log.critical("%s", error)
+    return 1
 
 
-def _run(listeners: list[socket.socket], options: cmdline.Options, service: session.Service) -> int:
-    if not service.store.bit_preserving:
-        # Data sets in implicit VR need it; children get it free.
-        dictionary.preload()
-    master = Master(
-        listeners,
-        program=service.program,
-        limit=options.max_associations,
-        grace=service.grace,
-        reload=lambda: None,
-    )
-    # What is here now lives as long as the process: children need not copy it to look at it.
-    gc.freeze()
-    if service.in_child:
-        connection = master.serve()
-        if connection is not None:
-            _serve_and_exit(connection, service)
-        return 0
-    while (connection := master.accept_one()) is not None:
-        session.serve(connection, peer_name(connection), service)
+def _run(
+    options: cmdline.Options, program: str, inherited: list[socket.socket | sockets.SocketError]
+) -> int:
+    if inherited and options.syslog:
+        _log_to_syslog(program)
+    if options.daemon or options.chdir is not None:
+        make_absolute(PROGRAM, options)
+    notifier = Notifier()
+    # Before there is a listener: who sees one may tell the daemon to stop.
+    signals = None if options.inetd or options.check_config else SignalPipe()
+    identity = daemon.check_identity(options.user, options.group)
+    with _pid_file(options) as pid_file:
+        own_sockets = _sockets(options, inherited)
+        daemon.drop_privileges(identity)
+        wrappers = _wrappers(options, program)
+        configured = Configured(options, program)
+        _enter_surroundings(options)
+        if options.check_config:
+            return 0
+        configured.tidy()
+        if options.daemon:
+            daemon.detach(daemon.own_fds(), _umask(), os.getcwd() if options.chdir else "/")
+        if pid_file is not None:
+            pid_file.rewrite()
+        if options.syslog or (options.daemon and options.log_config is None):
+            _log_to_syslog(program)
+        if signals is None:
+            _serve(Accepted(own_sockets[0], peer_name(own_sockets[0])), configured, wrappers)
+            return 0
+        settings = Settings(
+            program,
+            limit=options.max_associations,
+            per_peer=options.max_associations_per_peer,
+            reject=options.on_limit == "reject",
+            grace=options.grace_period,
+            idle=options.idle_exit,
+        )
+        master = Master(own_sockets, signals, settings, notifier, configured.reload)
+        _listen(master, configured, wrappers, fork=options.process == "fork")
     return 0
 
 
-def _serve_and_exit(connection: socket.socket, service: session.Service) -> None:
+def _listen(
+    master: Master, configured: Configured, wrappers: Wrappers | None, *, fork: bool
+) -> None:
+    if not configured.service.store.bit_preserving:
+        # Data sets in implicit VR need it; children get it free.
+        dictionary.preload()
+    master.start(watched=fork)
+    # What is here now lives as long as the process: children need not copy it to look at it.
+    gc.freeze()
+    if fork:
+        accepted = master.serve()
+        if accepted is not None:
+            _serve_and_exit(accepted, configured, wrappers)
+        return
+    while (accepted := master.accept_one()) is not None:
+        if not _serve(accepted, configured, wrappers):
+            master.deny(accepted.peer)
+
+
+def _serve(accepted: Accepted, configured: Configured, wrappers: Wrappers | None) -> bool:
+    """Serve one association; False for a peer that access control does not let in."""
+    connection, peer, reject = accepted
+    if wrappers is not None and not wrappers.permits(connection, peer):
+        connection.close()
+        return False
+    service = configured.service
+    session.serve(connection, peer, rejecting(service) if reject else service)
+    return True
+
+
+def _serve_and_exit(accepted: Accepted, configured: Configured, wrappers: Wrappers | None) -> None:
     """Serve one association in a child, which then has nothing to tidy up."""
     status = 1
     try:
-        session.serve(connection, peer_name(connection), service)
-        status = 0
-    finally:
-        logging.shutdown()
+        status = 0 if _serve(accepted, configured, wrappers) else EXIT_DENIED
         sys.stdout.flush()
-        if status == 0:
-            os._exit(status)
+    except Exception as error:
+        log.critical("internal error, connection of %s ended: %r", accepted.peer, error)
+    logging.shutdown()
+    os._exit(status)
 
 
-def _take_standard_input() -> socket.socket | sockets.SocketError:
-    """Return inetd's connection, or why there is none, to be told when the log is open."""
+def _take_standard_input(
+    take: Callable[[], socket.socket], *, is_closed: bool
+) -> socket.socket | sockets.SocketError:
+    """Return inetd's socket, or why there is none, to be told when the log is open."""
     try:
-        return sockets.stdin_connection()
+        if is_closed:
+            raise sockets.DescriptorError("standard input is closed")
+        return take()
     except sockets.DescriptorError:
         raise SystemExit(_DESCRIPTOR_FAILURE) from None
     except sockets.SocketError as error:
         return error
 
 
-def _serve_inherited(
-    connection: socket.socket | sockets.SocketError, service: session.Service
-) -> int:
-    """Serve inetd's connection; how the association went has no influence on the status."""
-    if isinstance(connection, sockets.SocketError):
-        log.error("Receiving Association failed: %s", connection)
-    else:
-        session.serve(connection, peer_name(connection), service)
-    return 0
+def _sockets(
+    options: cmdline.Options, inherited: list[socket.socket | sockets.SocketError]
+) -> list[socket.socket]:
+    """The sockets from inetd, from systemd, or else listeners of our own; none when checking."""
+    if options.check_config:
+        if options.port is not None:
+            list(sockets.resolve(options.port, options.ip, options.bind))
+        return []
+    for one in inherited:
+        if isinstance(one, sockets.SocketError):
+            raise one
+        return [one]
+    adopted = sockets.adopt_systemd()
+    return adopted or sockets.listen(options.port, options.ip, options.bind)
 
 
-def _output_folder(options: cmdline.Options) -> Folder | None:
-    """Open the output folder; None after having said why it cannot be used."""
-    path: str = options.output_directory
-    if path != ".":
-        path = path.rstrip("/") or "/"
-    if not os.path.isdir(path):
-        log.critical("specified output directory does not exist: %s", path)
+def _pid_file(options: cmdline.Options) -> AbstractContextManager[PidFile | None]:
+    if options.pid_file is None:
+        return nullcontext()
+    pid_file = PidFile(options.pid_file)
+    if options.check_config:
+        pid_file.check()
+        return nullcontext()
+    return pid_file
+
+
+def _wrappers(options: cmdline.Options, program: str) -> Wrappers | None:
+    """Access control, if asked for; what its tables have against them is told."""
+    if options.wrapper != "access-control":
         return None
-    if not options.ignore and not os.access(path, os.W_OK | os.X_OK):
-        log.critical("specified output directory is not writeable: %s", path)
-        return None
-    try:
-        return Folder(path)
-    except OSError as error:
-        log.critical("cannot open output directory %s: %s", path, error.strerror)
-        return None
-
-
-def _service(options: cmdline.Options, program: str, folder: Folder) -> session.Service:
-    bit_preserving = options.bitpreserving == "bit-preserving"
-    if not options.ignore:
-        folder.remove_leftovers()
-    return session.Service(
-        program=program,
-        policy=negotiation.Policy(
-            transfer_syntaxes=negotiation.preference(options.prefer),
-            abstract_syntaxes=negotiation.default_abstract_syntaxes(),
-            promiscuous=options.promiscuous,
-            refuse=options.refuse,
-            reject_anonymous=options.reject,
-            max_pdu=options.max_pdu & ~1,
-        ),
-        store=StoreOptions(
-            folder=None if options.ignore else folder,
-            spool=_spool() if options.ignore and not bit_preserving else None,
-            bit_preserving=bit_preserving,
-            meta_header=options.fileformat == "write-file",
-            extension=options.filename_extension or "",
-            output=dataset.OutputOptions(),
-        ),
-        socket_timeout=options.socket_timeout if options.socket_timeout > 0 else None,
-        acse_timeout=options.acse_timeout,
-        dimse_timeout=options.dimse_timeout,
-        own_title=options.aetitle,
-        grace=_GRACE,
-        in_child=options.process == "fork",
-        verbose_pc=options.verbose_pc,
+    wrappers = Wrappers(
+        program,
+        lookup=not options.disable_host_lookup,
+        resident=options.process != "fork" and not options.inetd,
     )
+    findings = wrappers.check_tables()
+    if findings and options.check_config:
+        raise CheckError("\n".join(findings))
+    # An inetd run is one of many: the administrator has been told by --check-config.
+    if not options.inetd:
+        for finding in findings:
+            log.warning("%s", finding)
+    return wrappers
 
 
-def _spool() -> Folder:
-    """Return where normal mode may put data sets that are walked, but not kept."""
-    return Folder(os.environ.get("TMPDIR") or "/tmp")
+def _enter_surroundings(options: cmdline.Options) -> None:
+    if options.umask is not None:
+        os.umask(options.umask)
+    if options.chdir is not None:
+        try:
+            os.chdir(options.chdir)
+        except OSError as error:
+            raise daemon.DaemonError(
+                f"cannot change to directory {options.chdir}: {error.strerror}"
+            ) from error
+
+
+def _umask() -> int:
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return umask
+
+
+def _log_to_syslog(program: str) -> None:
+    from storescpd import syslog  # few runs need it
+
+    syslog.redirect(program)

@@ -13,9 +13,13 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 from storescpd import title
+from storescpd.children import Children
+from storescpd.notify import Notifier
 from storescpd.signals import MASTER_SIGNALS, SignalPipe
+from storescpd.throttle import Throttle
 
 log = logging.getLogger("dcmtk.apps.storescp")
 
@@ -24,98 +28,150 @@ _SHORTAGES = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS,
 _SHORTAGE_PAUSE = 1.0
 _SHORTAGE_LOG_INTERVAL = 60.0
 _KILL_DELAY = 5.0
+_STATUS_INTERVAL = 1.0
+
+# More peers than these at a time are not even told that they are rejected.
+_MOST_REJECTING = 16
+
+
+class Settings(NamedTuple):
+    """How a master works; times in seconds, None for no limit.
+
+    ``limit`` and ``per_peer`` are numbers of associations. Peers above ``limit`` wait, or are
+    rejected where ``reject`` says so. Associations get ``grace`` to finish after SIGTERM.
+    The master ends when nobody was there for ``idle``.
+    """
+
+    program: str
+    limit: int | None = None
+    per_peer: int | None = None
+    reject: bool = False
+    grace: float = 30.0
+    idle: float | None = None
+
+
+class Accepted(NamedTuple):
+    """A connection to be served, or, with ``reject``, to be told that there are too many."""
+
+    connection: socket.socket
+    peer: str
+    reject: bool = False
 
 
 class Master:
     """One listening process.
 
-    All its state is here: the listeners, the children by process id with their peers, and
-    how far a stop has gone. ``limit`` None means no limit; ``grace`` is what associations get
-    to finish after SIGTERM, in seconds; ``reload`` is called for SIGHUP.
+    All its state is here: the listeners, the children, and how far a stop has gone.
+    ``signals`` may have been attached before; ``reload`` is called for SIGHUP.
     """
 
     def __init__(
         self,
         listeners: list[socket.socket],
-        *,
-        program: str,
-        limit: int | None,
-        grace: float,
+        signals: SignalPipe,
+        settings: Settings,
+        notifier: Notifier,
         reload: Callable[[], None],
     ) -> None:
         self._listeners = listeners
-        self._program = program
-        self._limit = limit
-        self._grace = grace
+        self._signals = signals
+        self._settings = settings
+        self._notifier = notifier
         self._reload = reload
         self._names = ", ".join(_name(listener) for listener in listeners)
-        self._children: dict[int, str] = {}
-        self._served = 0
-        self._started = time.monotonic()
+        self._children = Children()
+        self._served = self._rejected = self._denied = 0
+        self._started = self._idle_since = time.monotonic()
         self._stopping = False
         self._terminate_at: float | None = None
         self._kill_at: float | None = None
         self._paused_until: float | None = None
+        self._status_at: float | None = None
+        self._watchdog_at: float | None = None
+        self._status_sent = self._started
         self._shortage_logged = -_SHORTAGE_LOG_INTERVAL
         self._full_logged = False
-        self._signals = SignalPipe()
+        self._denials = Throttle()
+        self._rejections = Throttle()
 
-    def serve(self) -> socket.socket | None:
-        """Accept and fork until told to stop.
-
-        Returns the connected socket in each child, and None once in the master, when no
-        listener and no child is left.
-        """
+    def start(self, *, watched: bool) -> None:
+        """Show the world that the start is over; without ``watched`` there is no watchdog."""
         self._show()
+        self._notifier.ready(self._status())
+        self._status_at = None
+        if self._notifier.watchdog_interval is None:
+            return
+        if watched:
+            self._watchdog_at = time.monotonic()
+        else:
+            self._notifier.forgo_watchdog()
+
+    def serve(self) -> Accepted | None:
+        """Accept and fork until told to stop, or until idle for too long.
+
+        Returns the connection in each child, and None once in the master, when no child is left.
+        """
         while not (self._stopping and not self._children):
             ready = self._wait()
             if self._signals.fd in ready:
                 self._handle_signals()
             for listener in self._listeners:
                 if listener.fileno() in ready and self._may_accept():
-                    connection = self._accept(listener)
-                    if connection is not None and self._fork(connection):
-                        return connection
-            self._enforce_stop()
-        self._signals.close()
+                    accepted = self._accept(listener)
+                    if accepted is not None and self._fork(accepted):
+                        return accepted
+            if not ready and self._is_idle():
+                break
+            self._keep_time()
         return None
 
-    def accept_one(self, idle: float | None = None) -> socket.socket | None:
+    def accept_one(self) -> Accepted | None:
         """Return the next connection in this very process (``--single-process``).
 
-        None when told to stop, or when ``idle`` seconds passed without a connection; then
-        ``stopping`` tells which.
+        None when told to stop, or when idle for too long.
         """
-        self._show()
         self._signals.attach()
-        deadline = None if idle is None else time.monotonic() + idle
+        self._idle_since = time.monotonic()
         while not self._stopping:
-            ready = self._wait(deadline)
+            ready = self._wait()
             if self._signals.fd in ready:
                 self._handle_signals()
             for listener in self._listeners:
                 if listener.fileno() in ready:
-                    connection = self._accept(listener)
-                    if connection is not None:
+                    accepted = self._accept(listener)
+                    if accepted is not None:
                         self._served += 1
-                        return connection
-            if deadline is not None and time.monotonic() >= deadline:
-                return None
+                        return accepted
+            if not ready and self._is_idle():
+                break
+            self._keep_time()
         return None
 
-    @property
-    def stopping(self) -> bool:
-        """Whether a signal has told the master to stop."""
-        return self._stopping
+    def deny(self, peer: str) -> None:
+        """Count and log a peer that access control turned away."""
+        self._denied += 1
+        self._denials.warn("access denied to %s", peer)
 
     def _may_accept(self) -> bool:
         return (
             not self._stopping
             and self._paused_until is None
-            and (self._limit is None or len(self._children) < self._limit)
+            and (self._settings.reject or not self._is_full())
         )
 
-    def _wait(self, deadline: float | None = None) -> set[int]:
+    def _is_full(self) -> bool:
+        limit = self._settings.limit
+        return limit is not None and len(self._children.serving) >= limit
+
+    def _is_idle(self) -> bool:
+        idle_at = self._idle_at()
+        return idle_at is not None and time.monotonic() >= idle_at
+
+    def _idle_at(self) -> float | None:
+        idle = self._settings.idle
+        return None if idle is None or self._children else self._idle_since + idle
+
+    def _wait(self) -> set[int]:
         """Wait for a signal, a connection (where one may be accepted), or the next due time."""
         now = time.monotonic()
         if self._paused_until is not None and now >= self._paused_until:
@@ -134,15 +190,22 @@ class Master:
             )
         due = [
             at
-            for at in (self._paused_until, self._terminate_at, self._kill_at, deadline)
+            for at in (
+                self._paused_until,
+                self._terminate_at,
+                self._kill_at,
+                self._status_at,
+                self._watchdog_at,
+                self._idle_at(),
+            )
             if at is not None
         ]
         timeout = None if not due else max(0.0, min(due) - now) * 1000 + 1
         return {fd for fd, _ in poller.poll(timeout)}
 
-    def _accept(self, listener: socket.socket) -> socket.socket | None:
+    def _accept(self, listener: socket.socket) -> Accepted | None:
         try:
-            connection, _ = listener.accept()
+            connection, address = listener.accept()
         except (BlockingIOError, ConnectionAbortedError, InterruptedError):
             return None
         except OSError as error:
@@ -152,10 +215,27 @@ class Master:
             else:
                 log.error("cannot accept a connection: %s", error.strerror)
             return None
+        peer = _number(address)
+        reject = self._is_too_many(peer)
+        if reject and len(self._children.rejecting) >= _MOST_REJECTING:
+            connection.close()
+            self._rejected += 1
+            return None
         connection.setblocking(True)
-        return connection
+        return Accepted(connection, peer, reject)
 
-    def _fork(self, connection: socket.socket) -> bool:
+    def _is_too_many(self, peer: str) -> bool:
+        """Whether an association more is to be rejected; says so in the log."""
+        if self._is_full():
+            self._rejections.warn("%s rejected, limit reached (%s)", peer, self._count())
+            return True
+        per_peer = self._settings.per_peer
+        if per_peer is not None and self._children.of_peer(peer) >= per_peer:
+            self._rejections.warn("%s rejected, it has %d associations already", peer, per_peer)
+            return True
+        return False
+
+    def _fork(self, accepted: Accepted) -> bool:
         """Fork a child for the connection; True in the child."""
         # A signal between fork and the child's own handlers would reach the master's pipe.
         signal.pthread_sigmask(signal.SIG_BLOCK, MASTER_SIGNALS)
@@ -163,7 +243,7 @@ class Master:
             pid = os.fork()
         except OSError as error:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, MASTER_SIGNALS)
-            connection.close()
+            accepted.connection.close()
             self._pause("fork", error)
             return False
         if pid == 0:
@@ -173,11 +253,15 @@ class Master:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, MASTER_SIGNALS)
             return True
         signal.pthread_sigmask(signal.SIG_UNBLOCK, MASTER_SIGNALS)
-        self._children[pid] = peer_name(connection)
+        accepted.connection.close()
+        if accepted.reject:
+            self._children.rejecting[pid] = accepted.peer
+            self._rejected += 1
+            return False
+        self._children.serving[pid] = accepted.peer
         self._served += 1
-        connection.close()
         if log.isEnabledFor(logging.DEBUG):
-            log.debug("child %d serves %s (%s)", pid, self._children[pid], self._count())
+            log.debug("child %d serves %s (%s)", pid, accepted.peer, self._count())
         self._show()
         return False
 
@@ -198,7 +282,9 @@ class Master:
                 case signal.SIGINT:
                     self._stop(at_once=True)
                 case signal.SIGHUP:
+                    self._notifier.reloading()
                     self._reload()
+                    self._notifier.ready(self._status())
                 case signal.SIGUSR1:
                     self._report()
 
@@ -210,74 +296,79 @@ class Master:
                 listener.close()
             self._listeners = []
             log.info("stopping, %s associations left", self._count())
-        self._terminate_at = now if at_once else now + self._grace
+            self._notifier.stopping(f"stopping, {self._count()} associations left")
+        self._terminate_at = now if at_once else now + self._settings.grace
 
-    def _enforce_stop(self) -> None:
+    def _keep_time(self) -> None:
+        """Do what is due by now."""
         now = time.monotonic()
         if self._terminate_at is not None and now >= self._terminate_at:
             # A child told to terminate aborts its association; one that cannot is killed.
             self._terminate_at = None
             self._kill_at = now + _KILL_DELAY
-            self._signal_children(signal.SIGTERM)
+            self._children.signal(signal.SIGTERM)
         if self._kill_at is not None and now >= self._kill_at:
             self._kill_at = now + _KILL_DELAY
-            self._signal_children(signal.SIGKILL)
-
-    def _signal_children(self, number: signal.Signals) -> None:
-        for pid in self._children:
-            # Not reaped yet, so the number still belongs to our child.
-            os.kill(pid, number)
+            self._children.signal(signal.SIGKILL)
+        if self._status_at is not None and now >= self._status_at:
+            self._status_at = None
+            self._status_sent = now
+            self._notifier.status(self._status())
+        if self._watchdog_at is not None and now >= self._watchdog_at:
+            assert self._notifier.watchdog_interval is not None
+            self._watchdog_at = now + self._notifier.watchdog_interval
+            self._notifier.watchdog()
 
     def _reap(self) -> None:
-        while self._children:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                break
-            if pid == 0:
-                break
-            peer = self._children.pop(pid, None)
-            if peer is not None:
-                self._log_end(pid, peer, status)
+        for ended in self._children.reap():
+            complaint = ended.complaint()
+            if ended.denied:
+                self.deny(ended.peer)
+            elif complaint is not None:
+                log.error("%s (%s)", complaint, self._count())
+            elif log.isEnabledFor(logging.DEBUG):
+                log.debug("child %d for %s has ended (%s)", ended.pid, ended.peer, self._count())
+        if not self._children:
+            self._idle_since = time.monotonic()
         self._show()
-
-    def _log_end(self, pid: int, peer: str, status: int) -> None:
-        if os.WIFSIGNALED(status):
-            name = signal.Signals(os.WTERMSIG(status)).name
-            log.error("child %d for %s was killed by %s (%s)", pid, peer, name, self._count())
-        elif os.WEXITSTATUS(status):
-            log.error(
-                "child %d for %s failed with exit status %d (%s)",
-                pid,
-                peer,
-                os.WEXITSTATUS(status),
-                self._count(),
-            )
-        else:
-            log.debug("child %d for %s has ended (%s)", pid, peer, self._count())
 
     def _report(self) -> None:
         """Log the status line that SIGUSR1 asks for, whatever the log level."""
         text = (
-            f"status: listening {self._names}, {self._count()} associations,"
-            f" {self._served} served in {time.monotonic() - self._started:.0f} s"
+            f"status: {self._status()}, {self._served} served, {self._rejected} rejected,"
+            f" {self._denied} denied in {time.monotonic() - self._started:.0f} s"
         )
         log.handle(log.makeRecord(log.name, logging.INFO, "", 0, text, (), None))
 
+    def _status(self) -> str:
+        if self._stopping:
+            return f"stopping, {self._count()} associations left"
+        return f"listening {self._names}, {self._count()} associations"
+
     def _count(self) -> str:
-        return f"{len(self._children)}/{self._limit}" if self._limit else str(len(self._children))
+        count, limit = len(self._children.serving), self._settings.limit
+        return f"{count}/{limit}" if limit else str(count)
 
     def _show(self) -> None:
-        title.master(self._program, self._names, len(self._children), self._limit)
+        """Show the number of associations to ps(1), and to the service manager before long."""
+        title.master(
+            self._settings.program, self._names, len(self._children.serving), self._settings.limit
+        )
+        if self._notifier.active and self._status_at is None:
+            self._status_at = self._status_sent + _STATUS_INTERVAL
 
 
 def peer_name(connection: socket.socket) -> str:
     """Return the numeric address of the other end, ``unknown`` if it has gone or has none."""
     try:
-        address = connection.getpeername()
+        return _number(connection.getpeername())
     except OSError:
         return "unknown"
-    return str(address[0]) if isinstance(address, tuple) else "local"
+
+
+def _number(address: object) -> str:
+    # A dual-stack listener shows an IPv4 peer as an IPv6 one.
+    return str(address[0]).removeprefix("::ffff:") if isinstance(address, tuple) else "local"
 
 
 def _name(listener: socket.socket) -> str:

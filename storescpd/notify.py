@@ -35,6 +35,11 @@ class Notifier:
         if period.isdecimal() and int(period) > 0 and pid in ("", str(os.getpid())):
             self.watchdog_interval = int(period) / 2_000_000
 
+    @property
+    def active(self) -> bool:
+        """Whether there is a manager that listens."""
+        return bool(self._address)
+
     def ready(self, status: str) -> None:
         """Start-up, or a reload, is complete."""
         self._send("READY=1", _status(status))
@@ -54,6 +59,10 @@ class Notifier:
     def watchdog(self) -> None:
         """The main loop still turns."""
         self._send("WATCHDOG=1")
+
+    def forgo_watchdog(self) -> None:
+        """Ask not to be watched: this process serves peers itself and may be busy for long."""
+        self._send("WATCHDOG_USEC=0")
 
     def _send(self, *fields: str) -> None:
         if not self._address:

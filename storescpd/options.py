@@ -1,7 +1,7 @@
 """The daemon's option table, which `cmdline.parse` reads.
 
 To switch an option on, take ``built=False`` out of its row, or make it True in the call that
-builds the row (`tls_sections` below). To add an option of our own, append a row to `_OURS`.
+builds the row (`tls_sections` below). Options that the reference has not are in `ownoptions`.
 """
 
 from dcmstore.optiontable import (
@@ -17,6 +17,7 @@ from dcmstore.optiontable import (
 )
 from dcmstore.sharedoptions import GENERAL, TLS_STAGES, tls_sections
 from storescpd.outputoptions import EVENTS, OUTPUT
+from storescpd.ownoptions import OURS
 
 _NETWORK = "network options"
 
@@ -127,7 +128,6 @@ _ACCESS = Section(
             "--access-control",
             "serve as hosts.allow and hosts.deny permit",
             block="wrapper",
-            built=False,
         ),
     ),
 )
@@ -209,24 +209,6 @@ _OTHER = Section(
 )
 
 
-# What the reference does not have.
-_OURS = Section(
-    "storescpd options",
-    "",
-    "ours",
-    (
-        Option(
-            "",
-            "--bind",
-            "listen on address a, a number or a host name; may be given more than once",
-            (Value("address"),),
-            default_text="all",
-            repeatable=True,
-        ),
-    ),
-    ours=True,
-)
-
 PROGRAM = Program(
     names=("storescpd", "storescp"),
     title="DICOM storage (C-STORE) SCP",
@@ -243,7 +225,7 @@ PROGRAM = Program(
         *tls_sections(receiver=True, built=False),
         *OUTPUT,
         EVENTS,
-        _OURS,
+        OURS,
     ),
     # "inetd" comes when all that may be wrong with --inetd was said: its hook takes away
     # standard error.

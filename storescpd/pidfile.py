@@ -47,6 +47,20 @@ class PidFile:
         """The descriptor that must survive `daemon.detach`."""
         return self._fd
 
+    def check(self) -> None:
+        """Tell by DaemonError whether `claim` could work, be the file held or not."""
+        parent = os.path.dirname(self._path)
+        if not os.path.isdir(parent):
+            raise DaemonError(f"no directory for pid file {self._path}")
+        if os.path.lexists(self._path):
+            fd = self._open()
+            try:
+                self._refuse_other_content(fd)
+            finally:
+                os.close(fd)
+        elif not os.access(parent, os.W_OK | os.X_OK):
+            raise DaemonError(f"directory of pid file is not writeable: {parent}")
+
     def claim(self) -> None:
         """Lock the file and write this process's id; before detaching, to report to a person."""
         while self._fd == -1:

@@ -8,7 +8,7 @@ import fcntl
 import os
 import socket
 import stat
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from typing import TypeAlias, cast
 
 BACKLOG = 128
@@ -30,6 +30,13 @@ class ListenError(SocketError):
         super().__init__(f"{INITIALIZATION_ERROR} TCP Initialization Error: {reason}")
 
 
+class PrivilegeError(SocketError):
+    """A port that this process may not listen on (CAP_NET_BIND_SERVICE, capabilities(7))."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(f"cannot listen on port {port}, insufficient privileges")
+
+
 class DescriptorError(SocketError):
     """Standard input could not be taken over (the reference exits 99)."""
 
@@ -40,12 +47,12 @@ def listen(port: int, family: str, addresses: list[str]) -> list[socket.socket]:
     ``family`` is ``ipv4``, ``ipv6`` or ``ip-auto``. Without ``addresses`` the wildcard is
     bound: ``ip-auto`` then gives one dual-stack socket, or an IPv4 one where the kernel
     has no IPv6. Given addresses (numbers or host names) must be of that family.
-    All or nothing: raises ListenError, with no socket left open.
+    All or nothing: raises ListenError or PrivilegeError, with no socket left open.
     """
     listeners: list[socket.socket] = []
     try:
         if addresses:
-            for bind_family, sockaddr in _resolve(port, family, addresses):
+            for bind_family, sockaddr in resolve(port, family, addresses):
                 listeners.append(_bound(bind_family, sockaddr))
         else:
             listeners.append(_wildcard(port, family))
@@ -54,6 +61,12 @@ def listen(port: int, family: str, addresses: list[str]) -> list[socket.socket]:
             listener.close()
         raise
     return listeners
+
+
+def offered_by_systemd(environ: Mapping[str, str] | None = None) -> bool:
+    """Whether `adopt_systemd` would find listeners, or complain."""
+    environ = os.environ if environ is None else environ
+    return environ.get("LISTEN_PID") == str(os.getpid()) and environ.get("LISTEN_FDS") != "0"
 
 
 def adopt_systemd(
@@ -120,7 +133,8 @@ def stdin_connection() -> socket.socket:
     return connection
 
 
-def _resolve(port: int, family: str, addresses: list[str]) -> Iterator[tuple[int, SocketAddress]]:
+def resolve(port: int, family: str, addresses: list[str]) -> Iterator[tuple[int, SocketAddress]]:
+    """Yield the families and socket addresses of ``addresses``, each once. Raises ListenError."""
     families = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6, "ip-auto": socket.AF_UNSPEC}
     seen = set()
     for address in addresses:
@@ -171,6 +185,9 @@ def _bound(family: int, sockaddr: SocketAddress, *, dual_stack: bool = False) ->
         listener.bind(sockaddr)
         listener.listen(BACKLOG)
         listener.setblocking(False)
+    except PermissionError as error:
+        listener.close()
+        raise PrivilegeError(sockaddr[1]) from error
     except OSError as error:
         listener.close()
         where = "" if sockaddr[0] in ("", "::") else f" ({sockaddr[0]} port {sockaddr[1]})"

@@ -17,6 +17,7 @@ PARAMETERS = ["11234"]
 # Options that came with 3.7.0 are unknown to Debian 12's reference; so is one of its sentences.
 UNKNOWN_TO_3_6_7 = re.compile(
     r"--max-associations|-sni|--profile-8996|--inetd|--profile-null|--profile-basic"
+    r"|--on-limit|--syslog|--umask"
 )
 
 # Short and long name, number of values, block (of which the rightmost wins), its default.
@@ -257,6 +258,20 @@ MESSAGES = [
     ("--expect-sni x --no-sni", "--no-sni not allowed with --expect-sni"),
     ("+tls k c +ws", "--write-seed only allowed with --seed"),
     ("+tls k c +wf x", "--write-seed-file only allowed with --seed"),
+    *(
+        (f"{option} {other}", f"{option.split()[0]} not allowed with --inetd or --inetd-wait")
+        for option in ("--bind x", "--daemon")
+        for other in ("--inetd", "--inetd-wait")
+    ),
+    *(
+        (f"{option} --inetd", f"{option.split()[0]} not allowed with --inetd")
+        for option in ("--inetd-wait", "--idle-exit 9", "--pid-file x")
+    ),
+    ("--on-limit reject", "--on-limit only allowed with --fork"),
+    ("--max-associations-per-peer 2", "--max-associations-per-peer only allowed with --fork"),
+    ("-lc x --syslog", "--syslog not allowed with --log-config"),
+    ("--umask 8", "Invalid value for option --umask (8)"),
+    ("--fork --on-limit queue", "Invalid action for --on-limit option"),
 ]
 
 

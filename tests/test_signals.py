@@ -104,17 +104,16 @@ def _is_caught(pid: int) -> bool:
 
 @pytest.fixture
 def impatient(tmp_path: Path) -> Iterator[tuple["subprocess.Popen[bytes]", int, Path]]:
-    """A daemon whose period of grace is half a second."""
+    """A daemon whose period of grace is one second."""
     port = free_port()
-    script = (
-        "import sys, storescpd.main as m; m._GRACE = 0.5;"
-        "sys.argv[0] = 'storescpd'; sys.exit(m.main())"
-    )
     log = tmp_path / "stderr"
     (tmp_path / "out").mkdir()
     with log.open("wb") as stream:
         process = subprocess.Popen(
-            [sys.executable, "-c", script, "-v", "--fork", "-od", str(tmp_path / "out"), str(port)],
+            [
+                *(sys.executable, "-m", "storescpd", "-v", "--fork", "--grace-period", "1"),
+                *("-od", str(tmp_path / "out"), str(port)),
+            ],
             stderr=stream,
             stdin=subprocess.DEVNULL,
             start_new_session=True,

@@ -1,0 +1,71 @@
+"""The processes that serve peers, as their master keeps count of them."""
+
+import os
+import signal
+from typing import NamedTuple
+
+EXIT_DENIED = 77
+"""Exit status of a child whose peer the access control did not let in (sysexits(3))."""
+
+
+class Ended(NamedTuple):
+    """A child that has ended: its number, its peer, and its status as waitpid(2) gives it."""
+
+    pid: int
+    peer: str
+    status: int
+
+    def complaint(self) -> str | None:
+        """What went wrong with the child, in words; None if nothing did."""
+        if os.WIFSIGNALED(self.status):
+            how = f"was killed by {signal.Signals(os.WTERMSIG(self.status)).name}"
+        elif code := os.WEXITSTATUS(self.status):
+            how = f"failed with exit status {code}"
+        else:
+            return None
+        return f"child {self.pid} for {self.peer} {how}"
+
+    @property
+    def denied(self) -> bool:
+        """Whether access control turned the peer away."""
+        return os.WIFEXITED(self.status) and os.WEXITSTATUS(self.status) == EXIT_DENIED
+
+
+class Children:
+    """The children by process id, each with its peer.
+
+    Those that serve an association and those that only reject one are counted apart: the
+    rejections must not use up what is meant for associations.
+    """
+
+    def __init__(self) -> None:
+        self.serving: dict[int, str] = {}
+        self.rejecting: dict[int, str] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self.serving or self.rejecting)
+
+    def of_peer(self, peer: str) -> int:
+        """How many associations of a peer are being served."""
+        return sum(one == peer for one in self.serving.values())
+
+    def reap(self) -> list[Ended]:
+        """Collect those that have ended; never blocks."""
+        ended = []
+        while self:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                break
+            if pid == 0:
+                break
+            peer = self.serving.pop(pid, None) or self.rejecting.pop(pid, None)
+            if peer is not None:
+                ended.append(Ended(pid, peer, status))
+        return ended
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to all of them."""
+        for pid in (*self.serving, *self.rejecting):
+            # Not reaped yet, so the number still belongs to our child.
+            os.kill(pid, number)
