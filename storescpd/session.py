@@ -297,7 +297,8 @@ class Session:
                 request.message_id, status, request.sop_class, request.sop_instance
             ),
         )
-        self._show()
+        if self._objects < 64 or not self._objects % 16:
+            self._show()
 
     def _respond(self, context_id: int, response: command.CommandSet) -> None:
         self._link.send(self._connection.message(context_id, command.encode(response), self._limit))

@@ -63,7 +63,6 @@ class Incoming:
         self._data_start = 0
         self.received = 0
         self.name = ""
-        self.path = ""
         target = options.folder or options.spool
         if target is None:
             return
@@ -71,13 +70,18 @@ class Incoming:
             self.name, replaced = naming.object_name(
                 request.sop_class, request.sop_instance, options.extension
             )
-            self.path = target.join(self.name)
             if replaced:
                 log.warning("%s", naming.replaced_warning(request.sop_instance))
         try:
             self._file = Temporary(target)
         except OSError as error:
             self._error = error
+
+    @property
+    def path(self) -> str:
+        """Where the object is to go, for messages."""
+        folder = self._options.folder
+        return folder.join(self.name) if folder is not None else ""
 
     def write(self, views: list[memoryview], last: bool) -> None:
         """Take the next fragments of the data set.
@@ -156,7 +160,8 @@ class Incoming:
                     log.debug("data set is to be encoded anew: %s", reason)
         if self._options.folder is None:
             return command.SUCCESS
-        log.info("storing DICOM file: %s", self.path)
+        if log.isEnabledFor(logging.INFO):
+            log.info("storing DICOM file: %s", self.path)
         if self._error is not None:
             return self._cannot_write(self._error.strerror)
         if findings is None:
