@@ -1,0 +1,277 @@
+"""The man pages say what the option tables, the code and the log say, and mandoc likes them."""
+
+import ast
+import os
+import re
+import shlex
+import shutil
+from functools import cache
+from pathlib import Path
+
+import pytest
+from harness import manpage
+from harness.manpage import Item
+
+from dcmstore import profiles
+from dcmstore.arguments import CommandLine
+from dcmstore.optiontable import INT_MAX, KEYWORD, OCTAL, STRING, Option, Program
+from storescpd import hooks
+from storescpd.options import PROGRAM as RECEIVER
+from storescu.options import PROGRAM as SENDER
+
+ROOT = manpage.DIRECTORY.parent
+PROGRAMS = {"storescpd.8": RECEIVER, "storescu.1": SENDER}
+NOT_BUILT = "Options not built yet"
+
+# Pages of others that ours refer to, and the Debian packages that bring them.
+FOREIGN = {
+    "fnmatch(3)": "manpages-dev",
+    "hosts_access(5)": "libwrap0",
+    "inetd(8)": "openbsd-inetd",
+    "journalctl(1)": "systemd",
+    "nohup(1)": "coreutils",
+    "open(2)": "manpages-dev",
+    "openssl-rehash(1)": "openssl",
+    "ps(1)": "procps",
+    "sd_listen_fds(3)": "libsystemd-dev",
+    "sd_notify(3)": "libsystemd-dev",
+    "sh(1)": "dash",
+    "strftime(3)": "manpages-dev",
+    "syslog(3)": "manpages-dev",
+    "umask(2)": "manpages-dev",
+    "xinetd(8)": "xinetd",
+}
+
+OPTIONS = [
+    pytest.param(name, row, id=f"{name}:{row.name}")
+    for name, program in PROGRAMS.items()
+    for row in program.rows()
+]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _mandoc() -> None:
+    if shutil.which("mandoc"):
+        return
+    if os.geteuid() == 0:
+        pytest.fail("the package mandoc is missing; `make check` installs it")
+    pytest.skip("mandoc is not installed, and only root can install it")
+
+
+@cache
+def page(name: str) -> manpage.Page:
+    return manpage.read(manpage.DIRECTORY / name)
+
+
+@cache
+def documented(name: str) -> dict[str, Item]:
+    """The items of the page's option lists, by long name."""
+    found: dict[str, Item] = {}
+    for item in page(name).items:
+        if item.section == "OPTIONS" and item.codes:
+            assert item.codes[-1] not in found, f"{item.codes[-1]} is there twice"
+            found[item.codes[-1]] = item
+    return found
+
+
+@cache
+def texts_of_the_code() -> tuple[str, ...]:
+    """All text that the code can say, with ``{}`` where it puts values."""
+    texts = []
+    for package in ("dcmstore", "storescpd", "storescu"):
+        for path in (ROOT / package).glob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                texts.append(template(node))
+    return tuple(text for text in texts if len(re.findall("[A-Za-z]", text)) > 3)
+
+
+def template(node: ast.AST) -> str:
+    """A string of the source as one line; empty for any other piece of code."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        text = template(node.left) + "{}"
+    elif isinstance(node, ast.JoinedStr):
+        parts = [part.value if isinstance(part, ast.Constant) else "{}" for part in node.values]
+        text = "".join(map(str, parts))
+    elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+        text = re.sub(r"%[-+#0-9.]*[a-z]", "{}", node.value)
+    else:
+        return ""
+    return " ".join(text.split())
+
+
+def says(text: str, said: str) -> bool:
+    """Tell whether a text of the code, with values in it, can read like this."""
+    return bool(pattern(text).fullmatch(said) or pattern(text).fullmatch(said + " x"))
+
+
+@cache
+def pattern(text: str) -> re.Pattern[str]:
+    """What a text of the code looks like with values in it."""
+    return re.compile(re.escape(text).replace(r"\{\}", ".*"))
+
+
+@pytest.mark.parametrize("path", manpage.pages(), ids=lambda path: path.name)
+def test_mandoc_has_no_objections(path: Path) -> None:
+    assert manpage.lint(path) == []
+
+
+@pytest.mark.parametrize("path", manpage.pages(), ids=lambda path: path.name)
+def test_references_lead_somewhere(path: Path) -> None:
+    ours = {f"{p.stem}({p.suffix[1:]})" for p in manpage.pages()}
+    unknown = page(path.name).references - ours - FOREIGN.keys()
+    assert not unknown
+
+
+@pytest.mark.parametrize(("name", "program"), PROGRAMS.items())
+def test_no_option_is_made_up(name: str, program: Program) -> None:
+    assert set(documented(name)) == {row.long for row in program.rows()}
+
+
+@pytest.mark.parametrize(("name", "row"), OPTIONS)
+def test_option_is_described_as_it_is(name: str, row: Option) -> None:
+    item = documented(name)[row.long]
+    names = [row.short, row.long] if row.short else [row.long]
+    values = [value.name.replace(" ", "-") for value in row.values]
+    assert list(item.codes) == names
+    assert " ".join(item.arguments).split() == values
+    assert item.term == " ".join([", ".join(names), *values])
+    assert item.text
+
+
+@pytest.mark.parametrize(("name", "row"), OPTIONS)
+def test_default_is_told(name: str, row: Option) -> None:
+    text = documented(name)[row.long].text
+    default = row.default_text or row.default
+    if default is None or default is True:
+        assert ("This is the default." in text) == (default is True or "(default)" in row.help)
+        return
+    for part in str(default).split("; "):
+        assert re.search(rf"[Dd]efault[^.]*\W{re.escape(part)}\W", text)
+
+
+@pytest.mark.parametrize(("name", "row"), OPTIONS)
+def test_values_are_told(name: str, row: Option) -> None:
+    text = documented(name)[row.long].text
+    for value in row.values:
+        number = "{:o}" if value.kind == OCTAL else "{}"
+        low, high = number.format(value.low), number.format(value.high)
+        if value.kind == KEYWORD:
+            assert re.findall(r"‘(\w+)’", text)[: len(value.words)] == list(value.words)
+        elif value.kind != STRING and value.high == INT_MAX:
+            assert f"{low} or more" in text.replace("−", "-")
+        elif value.kind != STRING:
+            assert f"from {low} to {high}" in text
+    assert ("repeated" in text) == row.repeatable
+
+
+@pytest.mark.parametrize(("name", "program"), PROGRAMS.items())
+def test_what_is_not_built_is_said_to_be_so(name: str, program: Program) -> None:
+    told = {code for subsection, code in page(name).codes if subsection == NOT_BUILT}
+    assert told == {row.long for row in program.rows() if not row.built}
+
+
+def test_logging_page_says_whether_log_config_is_built() -> None:
+    built = next(row.built for row in RECEIVER.rows() if row.long == "--log-config")
+    told = page("storescpd-logging.5").sections["CONFIGURATION FILE"]
+    assert ("not built yet" in told) is not built
+
+
+@pytest.mark.parametrize(("name", "program"), PROGRAMS.items())
+def test_parameters_are_described(name: str, program: Program) -> None:
+    told = [i.term for i in page(name).items if i.section == "OPTIONS" and not i.codes]
+    assert told == [parameter.name for parameter in program.parameters]
+
+
+@pytest.mark.parametrize("path", manpage.pages(), ids=lambda path: path.name)
+def test_examples_are_command_lines(path: Path) -> None:
+    for _, text in page(path.name).displays:
+        for line in text.replace("\\\n", " ").splitlines():
+            check_command(line.removeprefix("$ ").removeprefix("# "))
+
+
+def check_command(text: str) -> None:
+    """Hold a command line of ours against the tables, and the commands that it runs in turn."""
+    if not re.match("storesc(pd|u) ", text):
+        return
+    name, *words = shlex.split(text)
+    line = CommandLine(RECEIVER if name == "storescpd" else SENDER)
+    line.add(words)
+    given = line.last.keys()
+    if name == "storescu":
+        assert len(line.parameters) > 2, text
+    elif given.isdisjoint({"--inetd", "--inetd-wait", "--conf"}):
+        assert len(line.parameters) == 1, text
+    for option in given & {"--exec-on-reception", "--exec-on-eostudy"}:
+        check_command(line.last[option].values[0])
+
+
+def test_profile_examples_can_be_used(tmp_path: Path) -> None:
+    displays = page("storescp.cfg.5").displays
+    assert displays
+    pieces = [text for section, text in displays if section == "DESCRIPTION"]
+    whole = ["\n".join(pieces)]
+    whole += [text for section, text in displays if section == "EXAMPLES" and "[[" in text]
+    assert len(whole) == 3
+    for text in whole:
+        (tmp_path / "example.cfg").write_text(text + "\n")
+        loaded = profiles.load(str(tmp_path / "example.cfg"), 128)
+        for name in loaded:
+            assert loaded[name].contexts
+
+
+def test_hook_environment_is_described() -> None:
+    everything = hooks.Facts(*["x"] * len(hooks.Facts._fields))
+    known = {name.decode() for name in hooks.environment(everything)} - set(os.environ)
+    told = {
+        item.term for item in page("storescpd-hooks.7").items if item.subsection == "Environment"
+    }
+    assert told == known
+
+
+# Where pages tell what the programs say.
+LINES = {
+    "storescpd-logging.5": "LOG LINES",
+    "storescpd-hooks.7": "DIAGNOSTICS",
+    "storescp.cfg.5": "DIAGNOSTICS",
+}
+
+
+def lines(name: str) -> list[str]:
+    """What the page says that the programs say, without the letters of the levels."""
+    terms = [i.term for i in page(name).items if i.section == LINES[name] and i.codes]
+    return [re.sub("^[FEWIDT]: ", "", term) for term in terms]
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_lines_are_those_of_the_code(name: str) -> None:
+    told = lines(name)
+    assert len(told) > 4
+    heads = {text.split("{}")[0] for text in texts_of_the_code()}
+    for line in told:
+        if any(says(text, line) for text in texts_of_the_code()):
+            continue
+        # Not told to its end.
+        start = line.split("...")[0].rstrip(":")
+        assert start != line, line
+        assert any(
+            len(head) > 8 and (start.startswith(head) or head.startswith(start)) for head in heads
+        ), line
+
+
+# At level debug these go without their parenthesis.
+SHORTENED = {"Received Echo Request", "Received Store Request", "Received Store Response"}
+
+
+def test_every_line_of_the_programs_is_told() -> None:
+    told = [line for name in LINES for line in lines(name)]
+    missing = []
+    for package in ("storescpd", "storescu"):
+        for path in (ROOT / package).glob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+                    continue
+                if node.func.attr in ("info", "warning", "error", "critical") and node.args:
+                    text = template(node.args[0])
+                    if re.search("[A-Za-z]", text) and not any(says(text, one) for one in told):
+                        missing.append(text)
+    assert not set(missing) - SHORTENED
