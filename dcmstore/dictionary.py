@@ -27,6 +27,8 @@ _WAVEFORM = (0x54001010, 0x5400100A, 0x54000110, 0x54000112)
 _WORDS = (0x7FE00010, 0x00283006, 0x00281200)
 _CHOICES = {"US or SS": b"US", "OB or OW": b"OB", "US or SS or OW": b"OW", "US or OW": b"OW"}
 _OVERLAY_DATA = 0x60003000
+# PS3.7's Current Frame Functional Groups Sequence, of which pydicom does not know.
+_CURRENT_FRAME = 0x00060001
 
 
 class PrivateTag(NamedTuple):
@@ -37,18 +39,32 @@ class PrivateTag(NamedTuple):
     creator: str
 
 
+class _Mask(NamedTuple):
+    """Repeating elements as PS3.6 writes them: the tag's bits under the mask are the value."""
+
+    mask: int
+    value: int
+    vr: int
+
+
 class _Range(NamedTuple):
+    """Repeating elements as DCMTK's files write them: bounds, and which numbers between them.
+
+    These are e(ven), o(dd) or u(nrestricted).
+    """
+
     groups: tuple[int, int, str]
     elements: tuple[int, int, str]
     vr: int
 
 
 class _Tables:
-    """The process's dictionary: exact tags, ranges of tags, private tags."""
+    """The process's dictionary: exact tags, repeating ones, private ones."""
 
     def __init__(self) -> None:
         self.exact: dict[int, int] = {}
         self.ranges: list[_Range] = []
+        self.masks: list[_Mask] = []
         self.private: dict[PrivateTag, int] = {}
 
 
@@ -59,18 +75,15 @@ def _from_pydicom(tables: _Tables) -> None:
         name = entry[0]
         if name != "NONE":
             tables.exact[tag] = vr.number(_CHOICES.get(name) or name.encode())
-    for mask, entry in RepeatersDictionary.items():
-        low = int(mask.replace("x", "0"), 16)
-        high = int(mask.replace("x", "F"), 16)
+    for pattern, entry in RepeatersDictionary.items():
+        mask = int("".join("0" if digit == "x" else "F" for digit in pattern), 16)
         number = vr.number(_CHOICES.get(entry[0]) or entry[0].encode())
-        step = "e" if low >> 16 != high >> 16 else "u"
-        tables.ranges.append(
-            _Range((low >> 16, high >> 16, step), (low & 0xFFFF, high & 0xFFFF, "u"), number)
-        )
+        tables.masks.append(_Mask(mask, int(pattern.replace("x", "0"), 16), number))
     tables.exact.update(dict.fromkeys(_SIGNED, PIXEL_SIGN))
     tables.exact.update(dict.fromkeys(_WAVEFORM, WAVEFORM_BITS))
     tables.exact.update(dict.fromkeys(_WORDS, vr.OW))
-    tables.ranges.insert(0, _Range((0x6000, 0x60FF, "e"), (0x3000, 0x3000, "u"), vr.OW))
+    tables.masks.insert(0, _Mask(0xFF00FFFF, _OVERLAY_DATA, vr.OW))
+    tables.exact[_CURRENT_FRAME] = vr.SQ
 
 
 _shared = _Tables()
@@ -101,7 +114,7 @@ def preload() -> None:
         try:
             _from_pydicom(_shared)
             with open(writer, "wb") as pipe:
-                marshal.dump((_shared.exact, [tuple(r) for r in _shared.ranges]), pipe)
+                marshal.dump((_shared.exact, [tuple(mask) for mask in _shared.masks]), pipe)
             os._exit(0)
         finally:
             os._exit(1)
@@ -110,9 +123,9 @@ def preload() -> None:
         table = pipe.read()
     if os.waitpid(pid, 0)[1] != 0:
         raise RuntimeError("cannot read pydicom's dictionary")
-    exact, ranges = marshal.loads(table)
+    exact, masks = marshal.loads(table)
     _shared.exact.update(exact)
-    _shared.ranges.extend(_Range(*row) for row in ranges)
+    _shared.masks.extend(_Mask(*row) for row in masks)
     _built = True
 
 
@@ -161,7 +174,7 @@ def lookup(tag: int, creator: str | None = None) -> int | None:
     for groups, elements, number in tables.ranges:
         if _within(group, groups) and _within(element, elements):
             return number
-    return None
+    return next((number for mask, value, number in tables.masks if tag & mask == value), None)
 
 
 _ENTRY = re.compile(

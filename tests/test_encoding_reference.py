@@ -1,5 +1,6 @@
 """Data sets rewritten by us and by DCMTK's storescp under the same options, byte for byte."""
 
+import glob
 import os
 import zlib
 from collections.abc import Iterable
@@ -29,7 +30,7 @@ from harness.objects import new_uid
 from harness.peer import Peer
 from harness.receivers import REFERENCE, Receiver
 
-from dcmstore import uids
+from dcmstore import dictionary, uids
 from dcmstore.dataset import DataSetError, OutputOptions
 from dcmstore.elements import inspect
 from dcmstore.encoding import EncodingError, rewrite
@@ -391,6 +392,31 @@ def test_converting_un(reference: str, shared_receiver: StartReceiver) -> None:
     ):
         mode = Mode(arguments, output)
         assert differences(shared_receiver(REFERENCE, *arguments), mode, cases) == []
+
+
+def test_private_dictionary(
+    reference: str, start_receiver: StartReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With DCMTK's private dictionary both of us know a vendor's elements in implicit VR."""
+    paths = sorted(glob.glob("/usr/share/libdcmtk*/*.dic"))
+    paths = [path for path in paths if os.path.basename(path) in ("dicom.dic", "private.dic")]
+    monkeypatch.setattr(dictionary, "_shared", dictionary._Tables())
+    monkeypatch.setattr(dictionary, "_built", False)
+    assert dictionary.load_dictionaries(paths) == []
+    creator = bare(0x00190010, "SIEMENS CT VA0  COAD")
+    known, unknown = bare(0x00191010, "1.5   "), bare(0x00191001, "1.5   ")
+    cases = [
+        ("behind its creator", IMPLICIT, creator + unknown + known),
+        ("before its creator", IMPLICIT, known + creator),
+        ("of another creator", IMPLICIT, bare(0x00190010, "ACME") + known),
+        ("of another block", IMPLICIT, creator + bare(0x00191110, "1.5   ")),
+        ("in an item", IMPLICIT, creator + bare(0x00400275, item(known))),
+        ("all in an item", IMPLICIT, bare(0x00081140, item(creator + known))),
+    ]
+    environment = {"DCMDICTPATH": ":".join(paths)}
+    mode = MODES["little"]
+    receiver = start_receiver(REFERENCE, *mode.arguments, environment=environment)
+    assert differences(receiver, mode, cases) == []
 
 
 # What 3.7.0 (which we follow) and 3.6.7 (which is here) read differently, and where we differ
