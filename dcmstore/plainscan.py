@@ -29,7 +29,7 @@ _WANTED = (0x00080005, 0x00080016, 0x00080018, 0x00100010, 0x0020000D, _PIXEL_DA
 # What a frame on the stack waits for: the end of an item, or that of a group.
 _IN_ITEM, _IN_GROUP = 0, 1
 _MAX_DEPTH = 64
-_UID_BYTES = b"0123456789.\\"
+_UID_BYTES = b"0123456789."
 
 
 class _Form(NamedTuple):
