@@ -3,11 +3,16 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from pynetdicom import AE, _config
+from pynetdicom.association import Association
 
+from harness.processes import wait_until
 from harness.receivers import OURS, WITHOUT_NAGLE, assert_no_traceback, dcmtk
 
 TIME_LIMIT = 60.0  # seconds, after which a sender has certainly hung
@@ -69,6 +74,33 @@ def finish(process: "subprocess.Popen[bytes]") -> Sent:
     return Sent(subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr))
 
 
+class _StayPaused(threading.Event):
+    """A checkpoint that never lets pynetdicom's reactor go on.
+
+    Its ``send_c_store`` lets the reactor go at its end and stops it at its next beginning. When
+    that is sooner than the reactor's thread gets to run, the reactor takes the next response,
+    throws it away, and the caller waits for it in vain: fast receivers show this now and then.
+    """
+
+    def set(self) -> None:
+        """Do nothing."""
+
+    def clear(self) -> None:
+        """Do nothing."""
+
+
+@contextmanager
+def _paused_reactor(association: Association) -> Iterator[None]:
+    checkpoint = association._reactor_checkpoint
+    checkpoint.clear()
+    time.sleep(0.02)  # a reactor that was just let go is on its way round once more
+    wait_until(lambda: association._is_paused, "pynetdicom's reactor pauses")
+    association._reactor_checkpoint = _StayPaused()
+    yield
+    association._reactor_checkpoint = checkpoint
+    checkpoint.set()
+
+
 def pynetdicom_send(
     port: int, files: Sequence[Path], contexts: dict[str, list[str]]
 ) -> list[int | None]:
@@ -85,11 +117,12 @@ def pynetdicom_send(
         while len(statuses) < len(files):
             association = entity.associate("127.0.0.1", port)
             assert association.is_established, "pynetdicom was not let in"
-            for path in files[len(statuses) :]:
-                answer = association.send_c_store(path)
-                statuses.append(int(answer.Status) if "Status" in answer else None)
-                if statuses[-1] is None:
-                    break
+            with _paused_reactor(association):
+                for path in files[len(statuses) :]:
+                    answer = association.send_c_store(path)
+                    statuses.append(int(answer.Status) if "Status" in answer else None)
+                    if statuses[-1] is None:
+                        break
             association.release()
     finally:
         _config.STORE_SEND_CHUNKED_DATASET = False
