@@ -1,4 +1,4 @@
-"""The sender from its command line to its exit.
+"""The sender as a process: memory, signals, and what it exits with.
 
 Exit statuses: 0, everything is stored (or --no-halt does not mind); 1, nothing could be sent,
 or a file or the association failed; 10, the peer ended the association while it owed a
@@ -7,178 +7,24 @@ SIGINT, SIGTERM and SIGHUP abort the association, and then end the process as th
 so that a shell reports 130, 143 or 129.
 """
 
-import logging
-import os
-import signal
+import gc
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Sequence
 
-from dcmstore import cmdline, pdu, uids
-from dcmstore.connection import Connection
-from dcmstore.dataset import OutputOptions
-from dcmstore.errors import AssociationError
-from dcmstore.transport import Link
-from storescu import inputs, proposals
-from storescu.connecting import connect
-from storescu.loading import BadFile, load
-from storescu.options import PROGRAM
-from storescu.sender import Refused, Sender, Service
-
-log = logging.getLogger("dcmtk.apps.storescu")
-
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-class _Interrupted(BaseException):
-    """A signal that ends the program has come in."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
+from storescu.signals import Interrupted, Interruptible, die_of
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run storescu with the arguments of the process; return its exit status."""
     try:
-        with _signals():
-            return _run(sys.argv if argv is None else argv)
-    except _Interrupted as signalled:
-        signal.signal(signalled.number, signal.SIG_DFL)
-        os.kill(os.getpid(), signalled.number)
-        return 128 + signalled.number
+        with Interruptible():
+            # Imports are most of a short run. They leave no garbage behind, and nothing that
+            # would have to be looked through later, least of all at exit.
+            gc.disable()
+            from storescu.run import run
 
-
-@contextmanager
-def _signals() -> Iterator[None]:
-    """Turn the first signal into an exception; those that are ignored (nohup(1)) stay so."""
-    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
-    ours = [number for number in _SIGNALS if handlers[number] is not signal.SIG_IGN]
-
-    def interrupt(number: int, _frame: FrameType | None) -> None:
-        for other in ours:
-            signal.signal(other, signal.SIG_DFL)
-        raise _Interrupted(number)
-
-    for number in ours:
-        signal.signal(number, interrupt)
-    try:
-        yield
-    finally:
-        for number in ours:
-            signal.signal(number, handlers[number])
-
-
-def _run(argv: Sequence[str]) -> int:
-    options = cmdline.parse(PROGRAM, argv)
-    service = _service(options)
-    paths = _paths(options, service)
-    if paths is None:
-        return 1
-    sop_classes: Sequence[str] = uids.proposed_storage_classes()
-    if options.required:
-        identified = _identify(paths, service)
-        if identified is None:
-            return 1
-        sop_classes, paths = identified
-    try:
-        contexts = proposals.contexts(sop_classes, options.propose, options.combine)
-    except proposals.TooManyContexts:
-        log.error("Too many presentation contexts")
-        log.critical("0006:0101 ASC Bad presentation context ID")
-        return 1
-    request = proposals.request(options.aetitle, options.call, contexts, options.max_pdu)
-    if log.isEnabledFor(service.parameter_level):
-        from dcmstore import dumps
-
-        log.log(service.parameter_level, "%s", dumps.sent_request(request))
-    log.info("Requesting Association")
-    try:
-        proposals.check(request)
-        connected = connect(options.peer, options.port, options.ip, options.timeout)
-    except AssociationError as error:
-        log.critical("Association Request Failed: %s", error)
-        return 1
-    connection = Connection(acceptor=False, max_pdu=options.max_pdu)
-    link = Link(connected, connection, service.socket_timeout)
-    try:
-        return _converse(Sender(link, service), request, paths)
-    finally:
-        link.close()
-
-
-def _converse(sender: Sender, request: pdu.AssociateRequest, paths: Sequence[str]) -> int:
-    try:
-        sender.request(request)
-        return sender.send(paths)
-    except Refused as refused:
-        log.critical("%s", refused)
-    except AssociationError as error:
-        log.critical("Association Request Failed: %s", error)
-    except _Interrupted:
-        sender.interrupt()
-        raise
-    return 1
-
-
-def _paths(options: cmdline.Options, service: Service) -> list[str] | None:
-    """Return the files to send; None after having said why there are none."""
-    if options.scan_directories:
-        log.info("determining input files ...")
-    paths: list[str] | None = inputs.collect(
-        options.dcmfile_in,
-        options.scan_directories,
-        options.recurse == "recurse",
-        options.scan_pattern,
-    )
-    if not paths:
-        log.critical("no input files to be sent")
-        return None
-    log.info("checking input files ...")
-    return inputs.accessible(paths, service.halt)
-
-
-def _identify(paths: Sequence[str], service: Service) -> tuple[list[str], list[str]] | None:
-    """Return the SOP classes of the files and the files that have one that can be stored.
-
-    None after having said which file ends the program.
-    """
-    sop_classes: dict[str, None] = {}
-    kept = []
-    for path in paths:
-        try:
-            found = load(path, service.readmode, service.output).findings
-            sop_class = found.sop_class if found.sop_instance else ""
-        except BadFile as error:
-            log.debug("%s: %s", path, error.text)
-            sop_class = ""
-        if sop_class and uids.is_storage(sop_class):
-            sop_classes[sop_class] = None
-            kept.append(path)
-            continue
-        problem = f"missing SOP class (or instance) in file: {path}"
-        if sop_class:
-            problem = f"unknown storage SOP class in file: {path}: {sop_class}"
-        if not inputs.ignored(service.halt, problem):
-            return None
-    return list(sop_classes), kept
-
-
-def _service(options: cmdline.Options) -> Service:
-    return Service(
-        readmode=options.readmode,
-        output=OutputOptions(
-            new_vr=options.newvr == "enable-new-vr", compression_level=options.compression_level
-        ),
-        prefer_deflated=options.propose == "propose-deflated",
-        repeat=options.repeat,
-        halt=not options.no_halt,
-        rename=options.rename == "rename",
-        abort=options.abort,
-        max_send_pdu=options.max_send_pdu,
-        socket_timeout=options.socket_timeout if options.socket_timeout > 0 else None,
-        acse_timeout=options.acse_timeout,
-        dimse_timeout=options.dimse_timeout,
-        parameter_level=logging.INFO if options.verbose_pc else logging.DEBUG,
-    )
+            gc.freeze()
+            gc.enable()
+            return run(sys.argv if argv is None else argv)
+    except Interrupted as signalled:
+        return die_of(signalled.number)
