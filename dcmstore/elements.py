@@ -46,7 +46,8 @@ def inflate(source_fd: int, start: int, target_fd: int) -> int:
     """Inflate what lies in a file from offset ``start``, and append it to another; return its size.
 
     The stream has no zlib header (PS3.5 annex A.5); what follows it, usually a pad byte, is
-    ignored. Memory stays constant. Raises DataSetError if it is no deflate stream.
+    ignored, and a stream that breaks off counts as far as it goes. Memory stays constant. Raises
+    DataSetError if it is no deflate stream.
     """
     stream = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
     size = 0
@@ -55,11 +56,15 @@ def inflate(source_fd: int, start: int, target_fd: int) -> int:
         if not chunk:
             break
         start += len(chunk)
-        while chunk and not stream.eof:
+        more = True
+        while more and not stream.eof:
             try:
                 part = stream.decompress(chunk, _CHUNK)
             except zlib.error as error:
-                raise DataSetError(f"Invalid deflate stream: {error}") from error
+                # zlib's own words stand behind the last colon.
+                raise DataSetError(f"ZLib Error: {str(error).rpartition(': ')[2]}") from error
             chunk = stream.unconsumed_tail
+            # A full part may leave output behind even where it has taken all the input.
+            more = bool(chunk) or len(part) == _CHUNK
             size += write_all(target_fd, part)
     return size

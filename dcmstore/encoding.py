@@ -51,8 +51,11 @@ def _parts(source: memoryview, layout: Plan) -> Iterator[tuple[int, memoryview]]
             yield start, source[start:end]
             continue
         for begin in range(start, end, _CHUNK):
-            chunk = source[begin : min(end, begin + _CHUNK)]
-            yield -1, swapped_words(chunk, word) if word else memoryview(bytes(len(chunk)))
+            stop = min(end, begin + _CHUNK)
+            if word:
+                yield -1, swapped_words(source[begin:stop], word)
+            else:
+                yield -1, memoryview(bytes(stop - begin))
     if done < len(literals):
         yield -1, literals[done:]
 

@@ -387,7 +387,7 @@ class Planner(Levels):
         """Return why the data set cannot be written under the target syntax, or ""."""
         if self.walk.unwritable:
             return self.walk.unwritable
-        if self.walk.start == self.walk.end:
+        if self.walk.start == self.walk.end and self.source_syntax != uids.DEFLATED:
             return NO_ELEMENTS
         if self.source_syntax == self.target_syntax:
             return ""

@@ -412,9 +412,9 @@ def test_the_quick_scan_finds_what_the_slow_walk_finds() -> None:
     assert taken > 60
 
 
-@pytest.mark.parametrize("size", [0, 1, 10, 1 << 20])
+@pytest.mark.parametrize("size", [0, 1, 10, 1 << 18, (1 << 18) + 1, 1 << 20])
 def test_inflating(size: int, tmp_path: Path) -> None:
-    content = os.urandom(size // 2) + bytes(size // 2)
+    content = os.urandom(size // 2) + bytes(size - size // 2)
     deflater = zlib.compressobj(wbits=-15)
     stream = deflater.compress(content) + deflater.flush()
     source, target = tmp_path / "source", tmp_path / "target"
@@ -424,13 +424,32 @@ def test_inflating(size: int, tmp_path: Path) -> None:
     assert target.read_bytes() == content
 
 
-@pytest.mark.parametrize("stream", [b"\xff\xff\xff\xff", zlib.compress(b"with a zlib header")])
-def test_what_is_no_deflate_stream(stream: bytes, tmp_path: Path) -> None:
+def test_a_deflate_stream_that_breaks_off(tmp_path: Path) -> None:
+    deflater = zlib.compressobj(wbits=-15)
+    stream = deflater.compress(b"content" * 100) + deflater.flush(zlib.Z_SYNC_FLUSH)
+    (tmp_path / "source").write_bytes(stream)
+    with (tmp_path / "source").open("rb") as one, (tmp_path / "target").open("wb") as other:
+        assert inflate(one.fileno(), 0, other.fileno()) == 700
+    assert (tmp_path / "target").read_bytes() == b"content" * 100
+
+
+def test_a_deflated_data_set_without_elements() -> None:
+    assert look(b"", uids.DEFLATED).unwritable == ""
+
+
+@pytest.mark.parametrize(
+    ("stream", "text"),
+    [
+        (b"\xff\xff\xff\xff", "ZLib Error: invalid block type"),
+        (zlib.compress(b"with a header"), "ZLib Error: invalid stored block lengths"),
+    ],
+)
+def test_what_is_no_deflate_stream(stream: bytes, text: str, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.write_bytes(stream)
     with (
         source.open("rb") as one,
         (tmp_path / "target").open("wb") as other,
-        pytest.raises(DataSetError, match="Invalid deflate stream"),
+        pytest.raises(DataSetError, match=text),
     ):
         inflate(one.fileno(), 0, other.fileno())
