@@ -3,9 +3,11 @@
 import errno
 import mmap
 import os
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from dcmstore import elements, part10, uids
+from dcmstore.connection import Buffer
 from dcmstore.dataset import DataSetError, Findings, OutputOptions
 
 _READ_WHOLE = 1 << 16
@@ -73,10 +75,32 @@ def load(path: str, readmode: str, output: OutputOptions) -> Loaded:
     return Loaded(data, start, transfer_syntax, findings)
 
 
+def released(lists: Iterator[list[Buffer]], data: memoryview) -> Iterator[list[Buffer]]:
+    """Pass on what is sent of a file; if that is large, let go of its pages time and again.
+
+    They stay in the page cache; only this process no longer has them, however large the file.
+    """
+    if len(data) <= _MAP_AT_ONCE or not isinstance(data.obj, mmap.mmap):
+        return lists
+    return _released(lists, data.obj)
+
+
+def _released(lists: Iterator[list[Buffer]], mapping: mmap.mmap) -> Iterator[list[Buffer]]:
+    sent = 0
+    for buffers in lists:
+        yield buffers
+        sent += sum(map(len, buffers))
+        if sent > _MAP_AT_ONCE:
+            mapping.madvise(mmap.MADV_DONTNEED)
+            sent = 0
+
+
 def _contents(fd: int) -> memoryview:
     size = os.fstat(fd).st_size
     if size <= _READ_WHOLE:
-        return memoryview(os.read(fd, _READ_WHOLE))
+        data = os.read(fd, _READ_WHOLE)
+        if len(data) >= size:
+            return memoryview(data)
     flags = mmap.MAP_SHARED
     if size <= _MAP_AT_ONCE:
         flags |= getattr(mmap, "MAP_POPULATE", 0)

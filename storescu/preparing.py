@@ -10,7 +10,7 @@ from dcmstore.connection import Buffer, Connection
 from dcmstore.dataset import OutputOptions
 from dcmstore.errors import LocalError
 from storescu import report
-from storescu.loading import BadFile, Loaded, load
+from storescu.loading import BadFile, Loaded, load, released
 from storescu.syntaxnames import long_name
 
 
@@ -102,7 +102,7 @@ class Preparer:
                 sop_instance,
                 converting,
                 len(first),
-                itertools.chain((next(lists),), lists),
+                itertools.chain((next(lists),), released(lists, loaded.data)),
             )
         except LocalError as error:
             problem = error
