@@ -420,9 +420,10 @@ def test_a_full_disk_leaves_the_mapping_free(large: tuple[int, mmap.mmap]) -> No
     for source in (fd, None):
         data = mmap.mmap(fd, 0, access=mmap.ACCESS_READ)
         with open("/dev/full", "wb", buffering=0) as target:
-            with pytest.raises(OSError, match="No space left"):
+            with pytest.raises(OSError, match="No space left") as caught:
                 rewrite(data, 0, len(data), EXPLICIT, DEFAULT, target.fileno(), source)
             data.close()
+            assert caught.value.errno == errno.ENOSPC
 
 
 def test_short_writes(monkeypatch: pytest.MonkeyPatch) -> None:
