@@ -4,14 +4,16 @@ from functools import lru_cache
 from struct import Struct
 from typing import NamedTuple
 
-from dcmstore import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION, uids
+from dcmstore import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION, uids, vr
 
 PREAMBLE = bytes(128) + b"DICM"
 
-_SHORT = Struct("<HH2sH")
+_SHORT = Struct("<HHHH")
+_LENGTH = Struct("<I")
+_ELEMENT = Struct("<HH2sH")
 _LONG = Struct("<HH2sHI")
 _GROUP_LENGTH = Struct("<HH2sHI")
-_LONG_VRS = frozenset((b"OB", b"OW", b"OF", b"SQ", b"UT", b"UN", b"OD", b"OL", b"OV", b"UC", b"UR"))
+_LONG_CODES = frozenset(code for code, number in vr.BY_LITTLE.items() if vr.LONG[number])
 _MAX_META = 1 << 20
 
 
@@ -20,13 +22,10 @@ class NotDicomError(ValueError):
 
 
 class Part10(NamedTuple):
-    """Where the data set of a file starts, and how it is encoded."""
+    """How the data set of a file is encoded, and where it starts."""
 
     transfer_syntax: str
     start: int
-    meta_start: int
-    sop_class: str = ""
-    sop_instance: str = ""
 
 
 def meta_header(sop_class: str, sop_instance: str, transfer_syntax: str, calling: str) -> bytes:
@@ -51,63 +50,66 @@ def _around_instance(sop_class: str, transfer_syntax: str, calling: str) -> tupl
 
 
 def read_file(data: memoryview, *, meta_required: bool = False) -> Part10:
-    """Find meta header and data set in the bytes of a file.
+    """Find the data set in the bytes of a file.
 
-    With the prefix ``DICM`` or a meta header without preamble the file says its transfer syntax;
-    anything else is taken for a bare data set, whose encoding is guessed, unless
+    With the prefix ``DICM`` or a meta header without preamble the file says its transfer syntax.
+    Where nothing is said, or nothing known, the encoding is guessed from the data set, unless
     ``meta_required``. Raises NotDicomError.
     """
-    if bytes(data[128:132]) == b"DICM":
-        return _read_meta(data, 132)
-    if bytes(data[:2]) == b"\2\0" and bytes(data[4:6]).isalpha():
-        return _read_meta(data, 0)
+    start = 132 if bytes(data[128:132]) == b"DICM" else 0
+    transfer_syntax, end = _read_meta(data, start)
+    if uids.is_transfer_syntax(transfer_syntax):
+        return Part10(transfer_syntax, end)
     if meta_required:
         raise NotDicomError("File meta information header missing")
-    return read_data_set(data)
+    return read_data_set(data, end)
 
 
-def read_data_set(data: memoryview) -> Part10:
-    """Guess the encoding of a bare data set from its first element. Raises NotDicomError."""
-    if len(data) == 0:
+def read_data_set(data: memoryview, start: int = 0) -> Part10:
+    """Guess the encoding of a data set from its first element. Raises NotDicomError."""
+    if len(data) == start:
         raise NotDicomError("End of stream")
-    if len(data) < 8:
+    if len(data) - start < _SHORT.size:
         raise NotDicomError("I/O suspension or premature end of stream")
-    head = bytes(data[:8])
-    explicit = head[4:6].isalpha() and head[4:6].isupper()
-    little = int.from_bytes(head[:2], "little") <= int.from_bytes(head[:2], "big")
-    if not explicit:
-        return Part10(uids.IMPLICIT_LITTLE, 0, 0)
-    return Part10(uids.EXPLICIT_LITTLE if little else uids.EXPLICIT_BIG, 0, 0)
+    group, _, code, _ = _SHORT.unpack_from(data, start)
+    if code not in vr.BY_LITTLE:
+        return Part10(uids.IMPLICIT_LITTLE, start)
+    # Groups are small numbers, whoever reads them the right way round.
+    little = group <= (group >> 8 | (group & 0xFF) << 8)
+    return Part10(uids.EXPLICIT_LITTLE if little else uids.EXPLICIT_BIG, start)
 
 
-def _read_meta(data: memoryview, start: int) -> Part10:
+def _read_meta(data: memoryview, start: int) -> tuple[str, int]:
+    """Return the transfer syntax, or "", and where the elements of group 0002 end.
+
+    What the group length says is not asked: it is wrong too often.
+    """
+    transfer_syntax = ""
     at, end = start, min(len(data), start + _MAX_META)
-    found: dict[int, str] = {}
+    explicit = end - at >= 8 and _SHORT.unpack_from(data, at)[2] in vr.BY_LITTLE
     while end - at >= 8:
-        group, element, vr, length = _SHORT.unpack_from(data, at)
+        group, element, code, length = _SHORT.unpack_from(data, at)
         if group != 2:
             break
-        size = 8
-        if vr in _LONG_VRS:
-            if end - at < 12:
+        at += 8
+        if not explicit:
+            length = length << 16 | code
+        elif code in _LONG_CODES:
+            if end - at < 4:
                 raise NotDicomError("I/O suspension or premature end of stream")
-            length = _LONG.unpack_from(data, at)[4]
-            size = 12
-        if length > end - at - size:
+            (length,) = _LENGTH.unpack_from(data, at)
+            at += 4
+        if length > end - at:
             raise NotDicomError("I/O suspension or premature end of stream")
-        if vr == b"UI":
-            value = bytes(data[at + size : at + size + length])
-            found[element] = value.replace(b" ", b"").rstrip(b"\0").decode("latin-1")
-        at += size + length
-    if at == start:
-        raise NotDicomError("File meta information header missing")
-    if 0x0010 not in found:
-        raise NotDicomError("No Transfer Syntax UID (0002,0010) in the file meta information")
-    return Part10(found[0x0010], at, start, found.get(0x0002, ""), found.get(0x0003, ""))
+        if element == 0x0010:
+            value = bytes(data[at : at + length])
+            transfer_syntax = value.replace(b" ", b"").rstrip(b"\0").decode("latin-1")
+        at += length
+    return transfer_syntax, at
 
 
-def _element(element: int, vr: bytes, text: str, pad: bytes) -> bytes:
+def _element(element: int, name: bytes, text: str, pad: bytes) -> bytes:
     value = text.encode("latin-1", "replace")
     if len(value) & 1:
         value += pad
-    return _SHORT.pack(2, element, vr, len(value)) + value
+    return _ELEMENT.pack(2, element, name, len(value)) + value

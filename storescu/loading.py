@@ -15,13 +15,20 @@ _READ_WHOLE = 1 << 16
 _MAP_AT_ONCE = 1 << 23
 """Files up to this size (bytes) are mapped with all their pages; others as they are sent."""
 
-_STREAM_ENDS = "I/O suspension or premature end of stream"
+# The reference's codes for what its parser says.
 _CONDITIONS = {
+    "Invalid tag": "0001:0001",
+    "Invalid VR": "0001:0003",
     "End of stream": "0001:0005",
-    _STREAM_ENDS: "0001:000a",
+    "I/O suspension or premature end of stream": "0001:000a",
+    "Length of element larger than explicit length of surrounding item": "0001:001b",
     "File meta information header missing": "0001:001c",
+    "Sequence Delimitation Item missing": "0001:0022",
+    "Item Delimitation Item missing": "0001:0026",
 }
 _INVALID_STREAM = "0001:0004"
+# What a data set that came over a network may end with, and a whole file may not.
+_LEFTOVER = "leftover bytes at the end"
 _NOT_READABLE = "0001:0012"
 _NO_TEMPORARY = frozenset((errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL))
 
@@ -64,6 +71,8 @@ def load(path: str, readmode: str, output: OutputOptions) -> Loaded:
         if transfer_syntax == uids.DEFLATED:
             data, start = _inflated(fd, start), 0
         findings = elements.inspect(data, start, transfer_syntax, output)
+        if findings.reasons and _LEFTOVER in findings.reasons:
+            raise DataSetError("I/O suspension or premature end of stream")
     except OSError as error:
         raise _unreadable(error) from None
     except part10.NotDicomError as error:
