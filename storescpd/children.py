@@ -4,6 +4,8 @@ import os
 import signal
 from typing import NamedTuple
 
+from storescpd.spare import Spare
+
 EXIT_DENIED = 77
 """Exit status of a child whose peer the access control did not let in (sysexits(3))."""
 
@@ -35,10 +37,11 @@ class Children:
     """The children by process id, each with its peer.
 
     Those that serve an association and those that only reject one are counted apart: the
-    rejections must not use up what is meant for associations.
+    rejections must not use up what is meant for associations. ``spare`` has no peer yet.
     """
 
     def __init__(self) -> None:
+        self.spare: Spare | None = None
         self.serving: dict[int, str] = {}
         self.rejecting: dict[int, str] = {}
 
@@ -52,17 +55,30 @@ class Children:
     def reap(self) -> list[Ended]:
         """Collect those that have ended; never blocks."""
         ended = []
-        while self:
+        while self or self.spare is not None:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
                 break
             if pid == 0:
                 break
+            if self.spare is not None and pid == self.spare.pid:
+                self.dismiss_spare()
             peer = self.serving.pop(pid, None) or self.rejecting.pop(pid, None)
             if peer is not None:
                 ended.append(Ended(pid, peer, status))
         return ended
+
+    def take_spare(self) -> Spare | None:
+        """Return the waiting child, which is not spare any more."""
+        spare, self.spare = self.spare, None
+        return spare
+
+    def dismiss_spare(self) -> None:
+        """Let the waiting child go, if there is one."""
+        spare = self.take_spare()
+        if spare is not None:
+            spare.dismiss()
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to all of them."""

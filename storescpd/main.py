@@ -16,13 +16,14 @@ from dcmstore import cmdline, dictionary
 from storescpd import daemon, session, sockets
 from storescpd.access import AccessError, Wrappers
 from storescpd.children import EXIT_DENIED
-from storescpd.master import Accepted, Master, Settings, peer_name
+from storescpd.master import Master, Settings, peer_name
 from storescpd.notify import Notifier
 from storescpd.options import PROGRAM
 from storescpd.paths import make_absolute
 from storescpd.pidfile import PidFile
 from storescpd.service import Configured, ServiceError, rejecting
 from storescpd.signals import SignalPipe
+from storescpd.spare import Accepted
 
 log = logging.getLogger("dcmtk.apps.storescp")
 

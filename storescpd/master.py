@@ -15,10 +15,11 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from storescpd import title
+from storescpd import spare, title
 from storescpd.children import Children
 from storescpd.notify import Notifier
 from storescpd.signals import MASTER_SIGNALS, SignalPipe
+from storescpd.spare import Accepted, Spare
 from storescpd.throttle import Throttle
 
 log = logging.getLogger("dcmtk.apps.storescp")
@@ -29,6 +30,11 @@ _SHORTAGE_PAUSE = 1.0
 _SHORTAGE_LOG_INTERVAL = 60.0
 _KILL_DELAY = 5.0
 _STATUS_INTERVAL = 1.0
+
+# Connections that follow each other this fast find a child forked ahead, until there was none
+# for a while (seconds).
+_RUSH = 0.05
+_RUSH_OVER = 1.0
 
 # More peers than these at a time are not even told that they are rejected.
 _MOST_REJECTING = 16
@@ -48,14 +54,6 @@ class Settings(NamedTuple):
     reject: bool = False
     grace: float = 30.0
     idle: float | None = None
-
-
-class Accepted(NamedTuple):
-    """A connection to be served, or, with ``reject``, to be told that there are too many."""
-
-    connection: socket.socket
-    peer: str
-    reject: bool = False
 
 
 class Master:
@@ -89,6 +87,8 @@ class Master:
         self._status_at: float | None = None
         self._watchdog_at: float | None = None
         self._status_sent = self._started
+        self._last_connection = -_RUSH
+        self._rush_until: float | None = None
         self._shortage_logged = -_SHORTAGE_LOG_INTERVAL
         self._full_logged = False
         self._denials = Throttle()
@@ -112,17 +112,22 @@ class Master:
         Returns the connection in each child, and None once in the master, when no child is left.
         """
         while not (self._stopping and not self._children):
+            if self._wants_spare():
+                channel = self._fork_ahead()
+                if channel is not None:
+                    return spare.wait(channel)
             ready = self._wait()
             if self._signals.fd in ready:
                 self._handle_signals()
             for listener in self._listeners:
                 if listener.fileno() in ready and self._may_accept():
                     accepted = self._accept(listener)
-                    if accepted is not None and self._fork(accepted):
+                    if accepted is not None and self._give_child(accepted):
                         return accepted
             if not ready and self._is_idle():
                 break
             self._keep_time()
+        self._children.dismiss_spare()
         return None
 
     def accept_one(self) -> Accepted | None:
@@ -196,6 +201,7 @@ class Master:
                 self._kill_at,
                 self._status_at,
                 self._watchdog_at,
+                self._rush_until,
                 self._idle_at(),
             )
             if at is not None
@@ -235,25 +241,55 @@ class Master:
             return True
         return False
 
-    def _fork(self, accepted: Accepted) -> bool:
-        """Fork a child for the connection; True in the child."""
+    def _wants_spare(self) -> bool:
+        return self._rush_until is not None and self._children.spare is None and self._may_accept()
+
+    def _fork_ahead(self) -> socket.socket | None:
+        """Fork a child for a connection to come; in the child, return where that will come from."""
+        ours, its = socket.socketpair()
+        pid = self._fork()
+        if pid == 0:
+            ours.close()
+            return its
+        its.close()
+        if pid is None:
+            ours.close()
+        else:
+            self._children.spare = Spare(pid, ours)
+        return None
+
+    def _fork(self) -> int | None:
+        """Fork; None if that is not possible just now."""
         # A signal between fork and the child's own handlers would reach the master's pipe.
         signal.pthread_sigmask(signal.SIG_BLOCK, MASTER_SIGNALS)
         try:
             pid = os.fork()
         except OSError as error:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, MASTER_SIGNALS)
-            accepted.connection.close()
             self._pause("fork", error)
-            return False
+            pid = None
         if pid == 0:
             self._signals.close()
             for listener in self._listeners:
                 listener.close()
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, MASTER_SIGNALS)
-            return True
         signal.pthread_sigmask(signal.SIG_UNBLOCK, MASTER_SIGNALS)
+        return pid
+
+    def _give_child(self, accepted: Accepted) -> bool:
+        """Give the connection to the waiting child, or to a new one; True in a new child."""
+        waiting = self._children.take_spare()
+        if waiting is not None and waiting.hand_over(accepted):
+            pid: int | None = waiting.pid
+        else:
+            pid = self._fork()
+        if pid == 0:
+            return True
+        now = time.monotonic()
+        if now - self._last_connection < _RUSH:
+            self._rush_until = now + _RUSH_OVER
+        self._last_connection = now
         accepted.connection.close()
+        if pid is None:
+            return False
         if accepted.reject:
             self._children.rejecting[pid] = accepted.peer
             self._rejected += 1
@@ -284,6 +320,7 @@ class Master:
                 case signal.SIGHUP:
                     self._notifier.reloading()
                     self._reload()
+                    self._children.dismiss_spare()  # it knows the old configuration
                     self._notifier.ready(self._status())
                 case signal.SIGUSR1:
                     self._report()
@@ -292,6 +329,7 @@ class Master:
         now = time.monotonic()
         if not self._stopping:
             self._stopping = True
+            self._children.dismiss_spare()
             for listener in self._listeners:
                 listener.close()
             self._listeners = []
@@ -310,6 +348,9 @@ class Master:
         if self._kill_at is not None and now >= self._kill_at:
             self._kill_at = now + _KILL_DELAY
             self._children.signal(signal.SIGKILL)
+        if self._rush_until is not None and now >= self._rush_until:
+            self._rush_until = None
+            self._children.dismiss_spare()
         if self._status_at is not None and now >= self._status_at:
             self._status_at = None
             self._status_sent = now

@@ -33,9 +33,9 @@ class SignalPipe:
             return []
 
     def close(self) -> None:
-        """Give the signals back their default action and close the pipe (in a child)."""
+        """Close the pipe, in a child: it can be ended, and is not told what a master is told."""
         signal.set_wakeup_fd(-1)
-        for number in MASTER_SIGNALS:
+        for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
         os.close(self.fd)
         os.close(self._write_end)
@@ -45,7 +45,8 @@ class Stop:
     """The order to stop, as a process that serves an association receives it.
 
     SIGTERM allows the association ``grace`` seconds (none in a forked child: its master has
-    waited already), SIGINT or a second SIGTERM none; then the handler calls ``cut``.
+    waited already), SIGINT or a second SIGTERM none; then the handler calls ``cut``. A process
+    with grace goes on when the association is over, and gets its old handlers back.
     """
 
     def __init__(self, grace: float, cut: Callable[[], None]) -> None:
@@ -61,9 +62,10 @@ class Stop:
         return self
 
     def __exit__(self, *_: object) -> None:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        for number, handler in self._old.items():
-            signal.signal(number, handler)
+        if self._grace > 0:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            for number, handler in self._old.items():
+                signal.signal(number, handler)
 
     def _record(self, number: int, _frame: FrameType | None) -> None:
         gentle = number == signal.SIGTERM and self._grace > 0 and not self.requested
