@@ -16,7 +16,14 @@ from typing import NamedTuple
 from dcmstore import command, pdu
 from dcmstore.command import CommandSet
 from dcmstore.errors import LocalError, PeerError
-from dcmstore.states import PDU_EVENTS, Action, Event, State, transition
+from dcmstore.states import (
+    PDU_EVENTS,
+    Action,
+    Event,
+    ImpossibleStepError,
+    State,
+    transition,
+)
 
 BUFFER_SIZE = 1 << 21
 """Bytes of the receive buffer. Only pages that bytes have come in are real; a bulk transfer
@@ -66,6 +73,8 @@ ReceivedEvent = (
     | pdu.Abort
     | Closed
 )
+
+_NOT_READ = "0006:020c"  # condition: no message can be read any more
 
 # Abort sources (PS3.8 table 9-26).
 _USER, _PROVIDER = 0, 2
@@ -275,9 +284,12 @@ class Connection:
     # Inside
 
     def _step(self, event: Event, *, acceptable: bool = True) -> Action:
-        action, self.state = transition(
-            self.state, event, requestor=self._requestor, acceptable=acceptable
-        )
+        try:
+            action, self.state = transition(
+                self.state, event, requestor=self._requestor, acceptable=acceptable
+            )
+        except ImpossibleStepError as error:
+            raise LocalError(UNEXPECTED_PDU, f"DUL {error}") from None
         return action
 
     def _may_send(self, limit: int) -> None:
@@ -315,9 +327,11 @@ class Connection:
         try:
             pdu.check_header(pdu_type, length, self._max_pdu)
         except PeerError as error:
-            if pdu_type not in PDU_EVENTS and self.state in (State.Sta2, State.Sta5):
+            if pdu_type in PDU_EVENTS:
+                raise
+            if self.state in (State.Sta2, State.Sta5):
                 raise PeerError(error.condition, error.text + self._stranger()) from None
-            raise
+            raise PeerError(_NOT_READ, f"DIMSE Read PDV failed: {error.text}") from None
 
     def _stranger(self) -> str:
         head = bytes(self._view[self._start : self._end][:8])
@@ -338,7 +352,7 @@ class Connection:
             case Action.AA_8:
                 self.farewell = pdu.encode(pdu.Abort(_PROVIDER, _UNEXPECTED))
                 raise PeerError(
-                    "0006:020c", f"DIMSE Read PDV failed: unexpected PDU of type {pdu_type:02x}"
+                    _NOT_READ, f"DIMSE Read PDV failed: unexpected PDU of type {pdu_type:02x}"
                 )
             case Action.AR_8:
                 raise PeerError(PEER_RELEASES, "DUL Peer Requested Release")

@@ -7,8 +7,6 @@ that makes a step. Doing what an action asks for is left to the caller.
 from enum import IntEnum
 from typing import NamedTuple
 
-from dcmstore.errors import LocalError
-
 
 class State(IntEnum):
     """States (PS3.8 tables 9-1 to 9-5)."""
@@ -178,6 +176,10 @@ TABLE = _table()
 """PS3.8 table 9-10: (event, state) to cell; a pair that is not there cannot happen."""
 
 
+class ImpossibleStepError(ValueError):
+    """The table has no such cell: this side asked for what cannot be done now."""
+
+
 def transition(
     state: State, event: Event, *, requestor: bool, acceptable: bool = True
 ) -> tuple[Action, State]:
@@ -185,12 +187,12 @@ def transition(
 
     ``requestor`` tells whether this side requested the association; ``acceptable``, for an
     A-ASSOCIATE-RQ, whether this layer can go on with it (a protocol version that it knows).
-    Raises LocalError where the table is empty: this side asked for what is not possible now, or
-    reports an event of a connection that it does not have.
+    Raises ImpossibleStepError where the table is empty: this side asked for what is not possible
+    now, or reports an event of a connection that it does not have.
     """
     cell = TABLE.get((event, state))
     if cell is None:
-        raise LocalError("0006:0303", f"DUL {event.name} is not possible in state {state.name}")
+        raise ImpossibleStepError(f"{event.name} is not possible in state {state.name}")
     if cell.action is Action.AE_6:
         return cell.action, cell.state if acceptable else cell.otherwise
     if cell.action is Action.AR_8:

@@ -4,8 +4,7 @@ import pytest
 from pynetdicom.fsm import ACTIONS, TRANSITION_TABLE
 
 from dcmstore import pdu
-from dcmstore.errors import LocalError
-from dcmstore.states import PDU_EVENTS, TABLE, Action, Event, State, transition
+from dcmstore.states import PDU_EVENTS, TABLE, Action, Event, ImpossibleStepError, State, transition
 
 CELLS = [(event, state) for event in Event for state in State]
 
@@ -22,11 +21,10 @@ def test_the_machine_has_the_standards_size() -> None:
 def test_cell(event: Event, state: State, requestor: bool, acceptable: bool) -> None:
     expected = TRANSITION_TABLE.get((event.name, state.name))
     if expected is None:
-        with pytest.raises(LocalError) as caught:
+        with pytest.raises(ImpossibleStepError) as caught:
             transition(state, event, requestor=requestor, acceptable=acceptable)
-        assert caught.value.condition == "0006:0303"
-        assert event.name in caught.value.text
-        assert state.name in caught.value.text
+        assert event.name in str(caught.value)
+        assert state.name in str(caught.value)
         assert (event, state) not in TABLE
         return
     action, after = transition(state, event, requestor=requestor, acceptable=acceptable)
