@@ -351,7 +351,7 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     shuffled = b"".join(element(0x00090000 | n, "LO", "AB") for n in range(0xF000, 0x1000, -8))
     monkeypatch.setattr(layout, "MEMORY_LIMIT", 20_000)
     monkeypatch.setattr("dcmstore.levels.MEMORY_LIMIT", 20_000)
-    monkeypatch.setattr("dcmstore.encoding_plan.MEMORY_LIMIT", 20_000)
+    monkeypatch.setattr("dcmstore.elementlayout.MEMORY_LIMIT", 20_000)
     wide = bare(0x0020000D, " 1" * 20_000)
     for large, syntax in ((data, EXPLICIT), (shuffled, EXPLICIT), (wide, IMPLICIT)):
         found = inspect(memoryview(large), 0, syntax, DEFAULT)
