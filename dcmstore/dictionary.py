@@ -8,7 +8,7 @@ Nothing of pydicom is imported before the first lookup; a process that forks cal
 import marshal
 import os
 import re
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from dcmstore import vr
 
@@ -29,6 +29,10 @@ _CHOICES = {"US or SS": b"US", "OB or OW": b"OB", "US or SS or OW": b"OW", "US o
 _OVERLAY_DATA = 0x60003000
 # PS3.7's Current Frame Functional Groups Sequence, of which pydicom does not know.
 _CURRENT_FRAME = 0x00060001
+
+
+class DictionaryError(Exception):
+    """There is no dictionary; the text is one line."""
 
 
 class PrivateTag(NamedTuple):
@@ -98,12 +102,27 @@ def _tables() -> _Tables:
     return _shared
 
 
+def _hand_over(writer: int) -> NoReturn:
+    """Write the table, or what keeps us from it, to the pipe, and end the process."""
+    status = 1
+    try:
+        with open(writer, "wb") as pipe:
+            try:
+                _from_pydicom(_shared)
+                marshal.dump((_shared.exact, [tuple(mask) for mask in _shared.masks]), pipe)
+                status = 0
+            except Exception as error:
+                pipe.write(str(error).encode())
+    finally:
+        os._exit(status)
+
+
 def preload() -> None:
     """Build the table now, so that processes forked later share it.
 
     Another process reads pydicom's dictionary and hands over the few hundred kilobytes that
     count: pydicom's 20 MB would make every later fork cost several times as much.
-    Raises RuntimeError if that process fails.
+    Raises DictionaryError if that cannot be done.
     """
     global _built
     if _built:
@@ -111,18 +130,12 @@ def preload() -> None:
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
-        try:
-            _from_pydicom(_shared)
-            with open(writer, "wb") as pipe:
-                marshal.dump((_shared.exact, [tuple(mask) for mask in _shared.masks]), pipe)
-            os._exit(0)
-        finally:
-            os._exit(1)
+        _hand_over(writer)
     os.close(writer)
     with open(reader, "rb") as pipe:
         table = pipe.read()
     if os.waitpid(pid, 0)[1] != 0:
-        raise RuntimeError("cannot read pydicom's dictionary")
+        raise DictionaryError(f"cannot read pydicom's dictionary: {table.decode()}")
     exact, masks = marshal.loads(table)
     _shared.exact.update(exact)
     _shared.masks.extend(_Mask(*row) for row in masks)

@@ -67,7 +67,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             log.error("Receiving Association failed: %s", error)
             return 0
         log.error("cannot create network: %s", error)
-    except (daemon.DaemonError, AccessError, ServiceError, CheckError) as error:
+    except (
+        daemon.DaemonError,
+        dictionary.DictionaryError,
+        AccessError,
+        ServiceError,
+        CheckError,
+    ) as error:
         log.critical("%s", error)
     return 1
 
