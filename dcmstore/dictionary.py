@@ -190,7 +190,7 @@ def lookup(tag: int, creator: str | None = None) -> int | None:
     return next((number for mask, value, number in tables.masks if tag & mask == value), None)
 
 
-_ENTRY = re.compile(
+_ENTRY = (
     r"\(\s*([0-9A-Fa-f]+)(?:-(?:([eou])-)?([0-9A-Fa-f]+))?\s*,"
     r'\s*(?:"([^"]*)"\s*,\s*)?'
     r"([0-9A-Fa-f]+)(?:-(?:([eou])-)?([0-9A-Fa-f]+))?\s*\)\s+(\w\w)\s"
@@ -200,11 +200,13 @@ _PSEUDO = {"ox": b"OB", "px": b"OW", "xs": b"US", "lt": b"OW", "up": b"UL"}
 
 
 def _load(path: str, tables: _Tables) -> None:
+    # Compiled only here: it takes longer than the import of the module.
+    entry = re.compile(_ENTRY)
     with open(path, encoding="latin-1") as lines:
         for line in lines:
             if line.startswith("#") or not line.strip():
                 continue
-            match = _ENTRY.match(line)
+            match = entry.match(line)
             if match is None:
                 raise ValueError(f"not a dictionary entry: {line.strip()[:60]!r}")
             _add(match, tables)
