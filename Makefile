@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: all demo check lint test peers bench clean
+.PHONY: all demo check lint test peers bench deb rpm package-check clean
 
 all: $(READY)
 
@@ -18,7 +18,7 @@ $(READY): setup.cfg pyproject.toml
 demo: $(READY)
 	@demo/run $(BIN)
 
-check: $(READY) peers lint test
+check: $(READY) peers lint test package-check
 
 peers:
 	@tests/install-peers
@@ -33,6 +33,16 @@ test: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m bench
+
+# Both put what they build into dist.
+deb:
+	packaging/build-deb dist
+
+rpm:
+	packaging/build-rpm dist
+
+package-check:
+	@packaging/check
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis bench/out
