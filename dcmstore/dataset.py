@@ -1,10 +1,14 @@
 """What the reader and the writers of data sets say to each other: options, findings, errors."""
 
 from array import array
+from mmap import mmap
 from typing import Final, Literal, NamedTuple
 
 DEFAULT_LEVEL: Final = 6
 """zlib's level for deflated output; another one is a reason to deflate anew."""
+
+Encoded = bytes | memoryview | mmap
+"""What holds an encoded data set; bytes are read quickest, mappings need no copy."""
 
 GroupLength = Literal["recalc", "create", "remove"]
 Lengths = Literal["explicit", "undefined"]

@@ -2,10 +2,9 @@
 
 import os
 import zlib
-from mmap import mmap
 
 from dcmstore import plainscan
-from dcmstore.dataset import DataSetError, Findings, OutputOptions, Plan, TooDeep
+from dcmstore.dataset import DataSetError, Encoded, Findings, OutputOptions, Plan, TooDeep
 from dcmstore.encoding_plan import examine
 from dcmstore.outflow import write_all
 
@@ -23,7 +22,7 @@ _CHUNK = 1 << 18
 
 
 def inspect(
-    data: memoryview | mmap,
+    data: Encoded,
     start: int,
     transfer_syntax: str,
     output: OutputOptions,

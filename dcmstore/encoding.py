@@ -7,11 +7,10 @@ small parts gathered, large values copied in the kernel where it can do that.
 import zlib
 from array import array
 from collections.abc import Iterator
-from mmap import mmap
 from typing import Final
 
 from dcmstore import uids
-from dcmstore.dataset import Findings, OutputOptions, Plan
+from dcmstore.dataset import Encoded, Findings, OutputOptions, Plan
 from dcmstore.encoding_plan import examine
 from dcmstore.outflow import copy_range, write_all, write_gathered
 from dcmstore.values import swapped_words
@@ -31,7 +30,7 @@ class EncodingError(Exception):
         self.text = text
 
 
-def parts(data: memoryview | mmap, layout: Plan) -> Iterator[memoryview]:
+def parts(data: Encoded, layout: Plan) -> Iterator[memoryview]:
     """Yield the bytes of a planned data set in order; the parts stay as they are."""
     for _, part in _parts(memoryview(data), layout):
         yield part
@@ -61,7 +60,7 @@ def _parts(source: memoryview, layout: Plan) -> Iterator[tuple[int, memoryview]]
 
 
 def rewrite(
-    data: memoryview | mmap,
+    data: Encoded,
     start: int,
     end: int,
     source_syntax: str,
@@ -82,7 +81,7 @@ def rewrite(
 
 
 def write(
-    data: memoryview | mmap,
+    data: Encoded,
     start: int,
     end: int,
     found: Findings,
@@ -106,7 +105,7 @@ def write(
 
 
 def encoded(
-    data: memoryview | mmap,
+    data: Encoded,
     start: int,
     end: int,
     found: Findings,

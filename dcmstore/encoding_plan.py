@@ -5,40 +5,39 @@ put into it when they are known. Where tags are out of order, a second pass note
 element begins, and every level is put together again when it ends.
 """
 
-from mmap import mmap
 from typing import Final
 
 from dcmstore import uids, vr
-from dcmstore.dataset import DEFAULT_LEVEL, Findings, OutputOptions
-from dcmstore.layout import INLINE, MEMORY_LIMIT, TooLarge
-from dcmstore.levels import PADDING, Best, Disorder, Level, Levels
-from dcmstore.values import padded_uid, swapped, text_end, without_spaces
+from dcmstore.dataset import DEFAULT_LEVEL, Encoded, Findings, OutputOptions
+from dcmstore.elementlayout import Elements
+from dcmstore.headers import (
+    ITEM_DELIMITER,
+    ITEM_TAG,
+    LAYOUTS,
+    PIXEL_DATA,
+    SEQUENCE_DELIMITER,
+    UNDEFINED,
+)
+from dcmstore.layout import TooLarge
+from dcmstore.levels import PADDING, Best, Disorder, Level
+from dcmstore.values import padded_uid
 from dcmstore.walk import (
     FOREVER,
     FRAGMENTS,
     FRAGMENTS_END,
     ITEM,
-    ITEM_DELIMITER,
     ITEM_END,
-    ITEM_TAG,
-    LAYOUTS,
-    LITTLE_ELEMENT,
     NO_REPRESENTATION,
-    PIXEL_DATA,
     SEQUENCE,
-    SEQUENCE_DELIMITER,
     SEQUENCE_END,
-    UNDEFINED,
     Event,
     Walk,
-    name,
 )
 
 NO_ELEMENTS: Final = "Illegal call, perhaps wrong parameters"
 TOO_LARGE: Final = "Data set needs too much memory to be written in another form"
 
 _FILE_HEADER: Final = 132
-_BLANKS: Final = b" \0"
 _SOP_CLASS, _SOP_INSTANCE = 0x00080016, 0x00080018
 _STUDY, _NAME, _CHARACTER_SET = 0x0020000D, 0x00100010, 0x00080005
 _SOP_UIDS: Final = frozenset((_SOP_CLASS, _SOP_INSTANCE))
@@ -78,12 +77,12 @@ class _Sequence:
         self.copyable = False
 
 
-class Planner(Levels):
+class Planner(Elements):
     """Makes the plan of one data set; see :func:`examine`."""
 
     def __init__(
         self,
-        data: memoryview | mmap,
+        data: Encoded,
         walk: Walk,
         source_syntax: str,
         output: OutputOptions,
@@ -273,102 +272,6 @@ class Planner(Levels):
             self.literal(b"\0")
         return 8 + length + (length & 1)
 
-    # Elements.
-
-    def element(self, event: Event) -> int:
-        """Lay out an element and return its size."""
-        kind, tag, number, at, start, end = event
-        stop, tail = end, b""
-        value: bytes | None = None
-        if vr.TEXT[number]:
-            if end > start:
-                last = self.data[end - 1]
-                if (
-                    (end - start) & 1
-                    or not last
-                    or (last == 0x20 and self.data[end - 2] in _BLANKS)
-                ):
-                    stop, tail = self.trimmed(tag, start, end)
-        elif number == vr.UI:
-            value = self.cleaned(tag, start, end)
-        elif (end - start) & 1 and number != vr.OW:
-            # The reference takes it for granted that OW comes in whole words.
-            tail = b"\0"
-            self.differs("odd length of", tag)
-        length = stop - start + len(tail) if value is None else len(value)
-        written = number
-        if self.target.explicit:
-            if vr.NEW[number] and not self.output.new_vr:
-                written = vr.OB
-            if length > 0xFFFF and not vr.LONG[written]:
-                written = vr.UN if self.output.new_vr else vr.OB
-        if (
-            at >= 0
-            and self.copyable
-            and written == number
-            and value is None
-            and stop == end
-            and not tail
-        ):
-            self.copy(at, end)
-            return end - at
-        if at < 0:
-            self.differs("header of", tag)
-        if written != number:
-            self.differs("VR of", tag)
-        size = self.header(tag, written, length) + length
-        if value is not None:
-            self.literal(value)
-            return size
-        source_big = self.source_big and kind != LITTLE_ELEMENT
-        target_big = self.target.big and written not in (vr.OB, vr.UN)
-        word = vr.WORD[number]
-        if word > 1 and source_big != target_big:
-            self.swap_value(start, stop, word, tail)
-            return size
-        self.copy(start, stop)
-        if tail:
-            self.literal(tail)
-        return size
-
-    def trimmed(self, tag: int, start: int, end: int) -> tuple[int, bytes]:
-        """Return where a text value ends without its trailing blanks, and the padding it needs."""
-        stop, tail = text_end(self.data, start, end), b""
-        if (stop - start) & 1:
-            if stop < end and self.data[stop] == 0x20:
-                stop += 1
-            else:
-                tail = b" "
-        self.differs("odd length of" if stop == end else "trailing blanks in", tag)
-        return stop, tail
-
-    def cleaned(self, tag: int, start: int, end: int) -> bytes | None:
-        """Return a UID value as it is written, or None if it need not change."""
-        if end - start > MEMORY_LIMIT:
-            raise TooLarge
-        value = bytes(self.data[start:end])
-        if len(without_spaces(value)) != len(value):
-            self.walk.warn(
-                f"DcmUniqueIdentifier: Element {name(tag)} contains one or more space "
-                "characters, which were removed"
-            )
-            self.differs("blanks in", tag)
-        elif len(value) & 1 or value.endswith(b"\0\0"):
-            self.differs("padding of", tag)
-        else:
-            return None
-        return padded_uid(value)
-
-    def swap_value(self, start: int, end: int, word: int, tail: bytes) -> None:
-        """Take a value with its byte order reversed; the padding is swapped with it."""
-        if end - start <= INLINE:
-            self.literal(swapped(bytes(self.data[start:end]) + tail, word))
-            return
-        whole = end - (end - start) % word
-        self.swap(start, whole, word)
-        if whole < end or tail:
-            self.literal(swapped(bytes(self.data[whole:end]) + tail, word))
-
     def note(self, level: Level, main: bool, event: Event) -> None:
         """Keep the value of an element that the findings report."""
         _, tag, number, _, start, end = event
@@ -416,7 +319,7 @@ class Planner(Levels):
             has_pixel_data=self.has_pixel_data,
             encapsulated=self.encapsulated,
             reasons=tuple(self.because.values()),
-            warnings=tuple(self.walk.warnings),
+            warnings=self.walk.heard(),
             unwritable=obstacle,
             plan=plan,
         )
@@ -434,7 +337,7 @@ def _adopt(best: Best, inner: Best, holder: int) -> None:
 
 
 def examine(
-    data: memoryview | mmap, start: int, end: int, transfer_syntax: str, output: OutputOptions
+    data: Encoded, start: int, end: int, transfer_syntax: str, output: OutputOptions
 ) -> Findings:
     """Walk a data set and lay it out anew.
 

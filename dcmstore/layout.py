@@ -4,13 +4,12 @@ Lengths that are not yet known are put in later, which is why new bytes lie in o
 """
 
 from array import array
-from mmap import mmap
 from struct import Struct
 from typing import Final
 
 from dcmstore import vr
-from dcmstore.dataset import Plan
-from dcmstore.walk import Syntax, name
+from dcmstore.dataset import Encoded, Plan
+from dcmstore.headers import Syntax, name
 
 MEMORY_LIMIT: Final = 1 << 29
 """A layout may take this many bytes; only data sets made to hurt need more."""
@@ -28,7 +27,7 @@ class Layout:
     ``because`` collects, by kind, the first place where the output differs from the source.
     """
 
-    def __init__(self, data: memoryview | mmap, target: Syntax) -> None:
+    def __init__(self, data: Encoded, target: Syntax) -> None:
         self.data = data
         self.target = target
         self.literals = bytearray()

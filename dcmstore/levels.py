@@ -3,13 +3,13 @@
 A level is the main data set or one item of a sequence.
 """
 
-from mmap import mmap
 from typing import Final, NamedTuple
 
 from dcmstore import vr
-from dcmstore.dataset import OutputOptions
+from dcmstore.dataset import Encoded, OutputOptions
+from dcmstore.headers import LAYOUTS, name, syntax_of
 from dcmstore.layout import MEMORY_LIMIT, Layout, TooLarge
-from dcmstore.walk import LAYOUTS, SEQUENCE, Event, Walk, name, syntax_of
+from dcmstore.walk import SEQUENCE, Event, Walk
 
 PADDING: Final = 0xFFFCFFFC
 _RECORD_COST: Final = 200
@@ -88,7 +88,7 @@ class Levels(Layout):
 
     def __init__(
         self,
-        data: memoryview | mmap,
+        data: Encoded,
         walk: Walk,
         target_syntax: str,
         output: OutputOptions,
@@ -289,7 +289,7 @@ class Levels(Layout):
             self.differs("padding element", PADDING)
 
 
-def _all_zero(data: memoryview | mmap, start: int, end: int) -> bool:
+def _all_zero(data: Encoded, start: int, end: int) -> bool:
     for begin in range(start, end, _CHUNK):
         part = bytes(data[begin : min(end, begin + _CHUNK)])
         if part.count(0) != len(part):

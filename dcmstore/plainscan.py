@@ -5,12 +5,11 @@ soon as anything needs a second look. It never decides that something is wrong: 
 slow walk's job, which handles every data set.
 """
 
-from mmap import mmap
 from struct import Struct, error
 from typing import NamedTuple
 
 from dcmstore import dictionary, uids, vr
-from dcmstore.dataset import DEFAULT_LEVEL, Findings, OutputOptions
+from dcmstore.dataset import DEFAULT_LEVEL, Encoded, Findings, OutputOptions
 
 # How to step over a value. A positive kind is a binary VR and at the same time the mask of
 # bits that its length must not have; _LONG is added to it where the length has 32 bits.
@@ -95,7 +94,7 @@ def eligible(transfer_syntax: str, output: OutputOptions) -> bool:
 
 
 def scan(
-    data: memoryview | mmap, start: int, end: int, transfer_syntax: str, output: OutputOptions
+    data: Encoded, start: int, end: int, transfer_syntax: str, output: OutputOptions
 ) -> Findings | None:
     """Return the findings of a data set that needs no change and no comment, else None."""
     try:
@@ -106,7 +105,7 @@ def scan(
 
 
 def _scan(
-    data: memoryview | mmap, start: int, end: int, transfer_syntax: str, output: OutputOptions
+    data: Encoded, start: int, end: int, transfer_syntax: str, output: OutputOptions
 ) -> Findings | None:
     explicit, head_struct, delimiter_struct, length_struct, kinds = _form(transfer_syntax)
     head, delimiter = head_struct.unpack_from, delimiter_struct.unpack_from

@@ -1,7 +1,8 @@
 """How values change on their way out: padding, blanks, byte order (PS3.5 sections 6.2 and 7.3)."""
 
 from array import array
-from mmap import mmap
+
+from dcmstore.dataset import Encoded
 
 _TAIL = 256
 _CODES = {2: "H", 4: "I", 8: "Q"}
@@ -9,7 +10,7 @@ _BLANKS = b" \0"
 _SPACES = b" \t\n\v\f\r"
 
 
-def text_end(data: memoryview | mmap, start: int, end: int) -> int:
+def text_end(data: Encoded, start: int, end: int) -> int:
     """Return where a text value ends if its trailing blanks and NULs are left out."""
     while end > start:
         begin = max(start, end - _TAIL)

@@ -7,12 +7,21 @@ with what holds the element.
 """
 
 from collections.abc import Generator
-from mmap import mmap
-from struct import Struct
 from typing import Final, NamedTuple
 
 from dcmstore import dictionary, uids, vr
-from dcmstore.dataset import DataSetError, TooDeep
+from dcmstore.dataset import DataSetError, Encoded, TooDeep
+from dcmstore.headers import (
+    IMPLICIT,
+    ITEM_DELIMITER,
+    ITEM_TAG,
+    PIXEL_DATA,
+    SEQUENCE_DELIMITER,
+    UNDEFINED,
+    Syntax,
+    name,
+    syntax_of,
+)
 
 # What an event tells. The first four begin an element.
 ELEMENT: Final = 0
@@ -44,12 +53,7 @@ MAX_DEPTH: Final = 4096
 MAX_WARNINGS: Final = 200
 """Warnings beyond this number are only counted."""
 
-UNDEFINED: Final = 0xFFFFFFFF
-ITEM_TAG: Final = 0xFFFEE000
-ITEM_DELIMITER: Final = 0xFFFEE00D
-SEQUENCE_DELIMITER: Final = 0xFFFEE0DD
 _DELIMITERS: Final = frozenset((ITEM_TAG, ITEM_DELIMITER, SEQUENCE_DELIMITER))
-PIXEL_DATA: Final = 0x7FE00010
 _PIXEL_REPRESENTATION: Final = 0x00280103
 _WAVEFORM_BITS_ALLOCATED: Final = 0x54001004
 _TELLING: Final = frozenset((_PIXEL_REPRESENTATION, _WAVEFORM_BITS_ALLOCATED))
@@ -76,41 +80,6 @@ _DEFINED_PIXEL_DATA: Final = (
 )
 
 
-def name(tag: int) -> str:
-    """Return a tag as messages show it."""
-    return f"({tag >> 16:04x},{tag & 0xFFFF:04x})"
-
-
-class Syntax(NamedTuple):
-    """How headers are laid out: the structs, and the VR numbers by the two bytes of a VR."""
-
-    number: int
-    explicit: bool
-    big: bool
-    head: Struct
-    short_head: Struct
-    length32: Struct
-    numbers: dict[int, int]
-
-
-def _syntax(number: int, explicit: bool, order: str, numbers: dict[int, int]) -> Syntax:
-    head, length32 = Struct(order + "HHI"), Struct(order + "I")
-    return Syntax(number, explicit, order == ">", head, Struct(order + "HHHH"), length32, numbers)
-
-
-IMPLICIT: Final = _syntax(0, False, "<", {})
-LITTLE: Final = _syntax(1, True, "<", vr.BY_LITTLE)
-BIG: Final = _syntax(2, True, ">", vr.BY_BIG)
-LAYOUTS: Final = (IMPLICIT, LITTLE, BIG)
-
-
-def syntax_of(transfer_syntax: str) -> Syntax:
-    """Return the header layout of a transfer syntax; all but three share one."""
-    if transfer_syntax == uids.IMPLICIT_LITTLE:
-        return IMPLICIT
-    return BIG if transfer_syntax == uids.EXPLICIT_BIG else LITTLE
-
-
 class _Item:
     """What an open item (or the data set) has told about the elements that follow in it."""
 
@@ -123,7 +92,7 @@ class _Item:
         self.bits: int | None = None
         self.creators: dict[int, str] | None = None
 
-    def remember(self, tag: int, data: memoryview | mmap, start: int, end: int) -> None:
+    def remember(self, tag: int, data: Encoded, start: int, end: int) -> None:
         """Note a value that decides about VRs further on; the first of its tag counts."""
         value = int.from_bytes(bytes(data[start : min(end, start + 2)]), "little")
         if end == start:
@@ -133,7 +102,7 @@ class _Item:
         else:
             self.bits = value if self.bits is None else self.bits
 
-    def remember_creator(self, tag: int, data: memoryview | mmap, start: int, end: int) -> None:
+    def remember_creator(self, tag: int, data: Encoded, start: int, end: int) -> None:
         """Note who reserved a block of private elements, if a dictionary knows any of them."""
         if end - start <= _LONGEST_CREATOR and dictionary.has_private_tags():
             creator = bytes(data[start:end]).decode("latin-1").strip(" \0")
@@ -167,7 +136,7 @@ class Walk:
 
     def __init__(
         self,
-        data: memoryview | mmap,
+        data: Encoded,
         start: int,
         end: int,
         transfer_syntax: str,
@@ -180,7 +149,7 @@ class Walk:
         self.syntax = syntax_of(transfer_syntax)
         self.convert_un = convert_un
         self.warnings: list[str] = []
-        self.unheard_warnings = 0
+        self._unheard = 0
         self.unwritable = ""
         self.leftover = 0
         # Explicit VR needs the dictionary only where UN is converted.
@@ -192,7 +161,12 @@ class Walk:
         if len(self.warnings) < MAX_WARNINGS:
             self.warnings.append(text)
         else:
-            self.unheard_warnings += 1
+            self._unheard += 1
+
+    def heard(self) -> tuple[str, ...]:
+        """Return the warnings, with a word about those that were only counted."""
+        more = (f"{self._unheard} more warnings about this data set",) if self._unheard else ()
+        return (*self.warnings, *more)
 
     def events(self) -> Generator[Event, None, None]:
         """Yield the data set's events in stream order.
