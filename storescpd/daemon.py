@@ -9,7 +9,9 @@ while it still is root.
 import grp
 import os
 import pwd
+import signal
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -111,28 +113,43 @@ def own_fds() -> list[int]:
     return own
 
 
-def detach(keep_fds: list[int], umask: int, chdir: str) -> None:
-    """Leave the terminal; returns in the daemon, the calling process has exited with 0.
+def detach(keep_fds: list[int], umask: int, chdir: str) -> Callable[[], None]:
+    """Leave the terminal; returns in the daemon.
+
+    The calling process waits until what is returned was called, and exits with 0 then: whoever
+    has started the daemon finds its pid file complete and its port open. It exits with 1 if the
+    daemon ends before. Record locks of files in ``keep_fds`` are to be had again by the daemon.
 
     Every descriptor but ``keep_fds`` is closed and the standard ones are the null device.
     Core dumps are off from here on: they would hold patients' data. Raises DaemonError if
     ``chdir`` cannot be entered.
     """
     from daemon import DaemonContext
-    from daemon.daemon import DaemonError as PythonDaemonError
 
-    context = DaemonContext(
+    try:
+        os.chdir(chdir)
+    except OSError as error:
+        raise DaemonError(f"cannot change to directory {chdir}: {error.strerror}") from error
+    started, report = os.pipe()
+    if os.fork():
+        signal.set_wakeup_fd(-1)
+        for fd in (report, *keep_fds):
+            os.close(fd)
+        os._exit(0 if os.read(started, 1) else 1)
+    DaemonContext(
         detach_process=True,
-        files_preserve=keep_fds,
+        files_preserve=[report, *keep_fds],
         umask=umask,
         working_directory=chdir,
         # The master sets handlers of its own; the default would end it by an exception.
         signal_map={},
-    )
-    try:
-        context.open()
-    except PythonDaemonError as error:
-        raise DaemonError(str(error)) from error
+    ).open()
+
+    def tell() -> None:
+        os.write(report, b"+")
+        os.close(report)
+
+    return tell
 
 
 def _current_identity() -> Identity:

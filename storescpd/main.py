@@ -98,8 +98,10 @@ def _run(
         if options.check_config:
             return 0
         configured.tidy()
-        if options.daemon:
-            daemon.detach(daemon.own_fds(), _umask(), os.getcwd() if options.chdir else "/")
+        if not options.inetd and not configured.service.store.bit_preserving:
+            # Data sets in implicit VR need it; children get it free.
+            dictionary.preload()
+        tell_started = _detach(options)
         if pid_file is not None:
             pid_file.rewrite()
         if options.syslog or (options.daemon and options.log_config is None):
@@ -116,6 +118,7 @@ def _run(
             idle=options.idle_exit,
         )
         master = Master(own_sockets, signals, settings, notifier, configured.reload)
+        tell_started()
         _listen(master, configured, wrappers, fork=options.process == "fork")
     return 0
 
@@ -123,9 +126,6 @@ def _run(
 def _listen(
     master: Master, configured: Configured, wrappers: Wrappers | None, *, fork: bool
 ) -> None:
-    if not configured.service.store.bit_preserving:
-        # Data sets in implicit VR need it; children get it free.
-        dictionary.preload()
     master.start(watched=fork)
     # What is here now lives as long as the process: children need not copy it to look at it.
     gc.freeze()
@@ -233,10 +233,13 @@ def _enter_surroundings(options: cmdline.Options) -> None:
             ) from error
 
 
-def _umask() -> int:
+def _detach(options: cmdline.Options) -> Callable[[], None]:
+    """Become a daemon, if asked for; what is returned ends the wait of who has started it."""
+    if not options.daemon:
+        return lambda: None
     umask = os.umask(0o077)
-    os.umask(umask)
-    return umask
+    folder = "/" if options.chdir is None else options.chdir
+    return daemon.detach(daemon.own_fds(), umask, folder)
 
 
 def _log_to_syslog(program: str) -> None:

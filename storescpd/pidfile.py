@@ -78,7 +78,8 @@ class PidFile:
 
     def rewrite(self) -> None:
         """Write the id of the process that `daemon.detach` has made; also without detaching."""
-        self._lock(self._fd)
+        # The other lock is held, so that this waits for the process which has claimed the file.
+        fcntl.lockf(self._fd, fcntl.LOCK_EX)
         self._write()
         fcntl.flock(self._fd, fcntl.LOCK_UN)
 

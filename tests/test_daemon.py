@@ -183,7 +183,8 @@ folder, chdir = sys.argv[1:]
 kept = socket.create_server(("127.0.0.1", 0))
 lost = open("/etc/hosts")
 report = open(folder + "/report", "x")
-daemon.detach([kept.fileno(), report.fileno()], 0o027, chdir)
+tell = daemon.detach([kept.fileno(), report.fileno()], 0o027, chdir)
+tell()
 umask = os.umask(0)
 def is_open(fd):
     try:
@@ -240,8 +241,22 @@ def test_folder_that_cannot_be_entered_is_told_before_detaching(tmp_path: Path) 
         "except daemon.DaemonError as error:\n  print(error)\n"
     )
     (line,) = run(script)
-    assert "Unable to change working directory" in line
-    assert f"{tmp_path}/missing" in line
+    assert line == f"cannot change to directory {tmp_path}/missing: No such file or directory"
+
+
+def test_first_process_waits_for_the_end_of_the_start() -> None:
+    script = """
+import time
+from storescpd import daemon
+tell = daemon.detach([], 0o022, "/")
+time.sleep(0.3)
+{end}
+"""
+    for end, code in (("tell()", 0), ("raise SystemExit", 1)):
+        process = subprocess.Popen([sys.executable, "-c", script.format(end=end)])
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.1)
+        assert process.wait(30) == code
 
 
 def test_closed_standard_descriptors_are_filled(tmp_path: Path) -> None:
@@ -252,7 +267,7 @@ daemon.open_standard_fds()
 print("to nowhere")
 with open({str(tmp_path / "report")!r}, "w") as report:
     print(report.fileno(), *(os.readlink(f"/proc/self/fd/{{fd}}") for fd in (0, 1, 2)), file=report)
-daemon.detach([], 0o022, "/")
+daemon.detach([], 0o022, "/")()
 open({str(tmp_path / "done")!r}, "x")
 """
     subprocess.run(["sh", "-c", '"$0" -c "$1" <&- >&- 2>&-', sys.executable, script], check=True)
@@ -292,8 +307,11 @@ path, how, ready = sys.argv[1:]
 pidfile = PidFile(path)
 pidfile.claim()
 if how == "detached":
-    daemon.detach([pidfile.fileno()], 0o022, "/")
-pidfile.rewrite()
+    tell = daemon.detach([pidfile.fileno()], 0o022, "/")
+    pidfile.rewrite()
+    tell()
+else:
+    pidfile.rewrite()
 child = os.fork()
 if child == 0:
     pidfile.release()
