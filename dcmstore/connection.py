@@ -4,18 +4,18 @@ The owner puts received bytes where ``room`` says, tells ``received`` how many t
 asks ``next_event`` until it returns None, which means: more bytes are needed. What this side
 says is returned as bytes for the owner to send.
 
-Received bytes stay in one buffer that is used again and again. A ``Data`` event shows slices of
-it, valid until the next event. The buffer holds the largest P-DATA-TF PDU that was negotiated;
-only an A-ASSOCIATE PDU can make it grow, as its bytes arrive, to the 1 MiB that one may have.
+Received bytes stay in one buffer that is used again and again, larger than any PDU that is read.
+A ``Data`` event shows slices of it, valid until the next event.
 """
 
 import mmap
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from dcmstore import command, pdu
+from dcmstore import command, fragments, pdu, strangers
 from dcmstore.command import CommandSet
 from dcmstore.errors import LocalError, PeerError
+from dcmstore.fragments import MOST_BUFFERS, Buffer
 from dcmstore.states import (
     PDU_EVENTS,
     Action,
@@ -34,13 +34,6 @@ UNEXPECTED_PDU = "0006:0303"
 
 PEER_RELEASES = "0006:0319"
 """Condition: the peer asks for the release where it is not its turn."""
-
-_GATHER = 512
-"""Buffers that go together, in or out, and those of one PDU more; IOV_MAX is 1024 on Linux."""
-_GATHER_BYTES = 1 << 20
-"""Bytes that go out together: parts that are made on the way do not pile up."""
-
-Buffer = bytes | memoryview
 
 
 class Command(NamedTuple):
@@ -80,22 +73,6 @@ _NOT_READ = "0006:020c"  # condition: no message can be read any more
 _USER, _PROVIDER = 0, 2
 _UNEXPECTED = 2
 
-# How other protocols begin, for the log line of an admin who wonders who is calling.
-_STRANGERS = (
-    (b"\x16\x03", "a TLS handshake"),
-    (b"GET ", "an HTTP request"),
-    (b"POST ", "an HTTP request"),
-    (b"HEAD ", "an HTTP request"),
-    (b"PUT ", "an HTTP request"),
-    (b"OPTION", "an HTTP request"),
-    (b"CONNEC", "an HTTP request"),
-    (b"PRI * ", "an HTTP/2 request"),
-    (b"SSH-", "an SSH client"),
-    (b"HELO", "an SMTP client"),
-    (b"EHLO", "an SMTP client"),
-    (b"\x03\x00", "a remote desktop client"),
-)
-
 
 class Connection:
     """The protocol machine of one association, on either side.
@@ -112,7 +89,7 @@ class Connection:
         self.farewell = b""
         self._max_pdu = max_pdu
         # Mapped memory costs only the pages that are used; a bytearray is cleared first.
-        self._buffer: mmap.mmap | bytearray = mmap.mmap(-1, BUFFER_SIZE, flags=mmap.MAP_PRIVATE)
+        self._buffer = mmap.mmap(-1, BUFFER_SIZE, flags=mmap.MAP_PRIVATE)
         self._view = memoryview(self._buffer)
         self._start = 0
         self._end = 0
@@ -136,8 +113,6 @@ class Connection:
             self._view[: end - start] = self._view[start:end]
             self._start, self._end = 0, end - start
             start, end = self._start, self._end
-        if end == len(self._buffer):
-            self._grow()
         return self._view[end:]
 
     def received(self, count: int) -> None:
@@ -232,54 +207,17 @@ class Connection:
         Raises LocalError if the peer takes so little that nothing can be said.
         """
         self._may_send(limit)
-        if len(command_set) <= limit:
-            return _fragment(context_id, pdu.COMMAND | pdu.LAST, command_set)
-        pieces = []
-        for at in range(0, len(command_set), limit):
-            last = pdu.LAST if at + limit >= len(command_set) else 0
-            pieces.append(_fragment(context_id, pdu.COMMAND | last, command_set[at : at + limit]))
-        return b"".join(pieces)
+        return fragments.command_pdus(context_id, command_set, limit)
 
     def data(
         self, context_id: int, parts: Iterable[Buffer], limit: int, first: bytes = b""
     ) -> Iterator[list[Buffer]]:
-        """Yield the PDUs of a data set as lists of buffers to send gathered, copying nothing.
+        """Return the PDUs of a data set, ``parts`` one after the other, behind those of ``first``.
 
-        The data set is ``parts`` one after the other; ``first`` (the command's PDUs) goes ahead
-        of it in the same list. A list ends where a PDU does. Raises LocalError as ``message``.
+        They come as lists of buffers to send gathered. Raises LocalError as ``message``.
         """
         self._may_send(limit)
-        full = pdu.PDATA_HEADER.pack(pdu.P_DATA_TF, limit + 6, limit + 2, context_id, 0)
-        buffers: list[Buffer] = [first] if first else []
-        waiting: list[Buffer] = []  # what is left over for the next PDU, and its size
-        size = total = 0
-        for part in parts:
-            at, end = 0, len(part)
-            while end - at > limit - size:
-                after = at + limit - size
-                buffers.append(full)
-                if waiting:
-                    buffers += waiting
-                    waiting = []
-                    size = 0
-                if after > at:
-                    buffers.append(part[at:after])
-                at = after
-                total += limit
-                if len(buffers) >= _GATHER or total >= _GATHER_BYTES:
-                    yield buffers
-                    buffers = []
-                    total = 0
-            if end > at:
-                waiting.append(part[at:] if at else part)
-                size += end - at
-                if len(waiting) >= _GATHER // 2:
-                    waiting = [b"".join(waiting)]
-        buffers.append(
-            pdu.PDATA_HEADER.pack(pdu.P_DATA_TF, size + 6, size + 2, context_id, pdu.LAST)
-        )
-        buffers += waiting
-        yield buffers
+        return fragments.data_pdus(context_id, parts, limit, first)
 
     # Inside
 
@@ -314,13 +252,6 @@ class Connection:
         self._start = self._end = 0
         return Closed()
 
-    def _grow(self) -> None:
-        # Bytes that a PDU announces cost nothing until they are here.
-        size = min(2 * len(self._buffer), pdu.MAX_ASSOCIATE_LENGTH + 6)
-        buffer = bytearray(size)
-        buffer[: self._end] = self._view[: self._end]
-        self._buffer, self._view = buffer, memoryview(buffer)
-
     def _check_header(self, pdu_type: int, length: int) -> None:
         if pdu_type == pdu.P_DATA_TF and length <= self._max_pdu:
             return
@@ -330,15 +261,10 @@ class Connection:
             if pdu_type in PDU_EVENTS:
                 raise
             if self.state in (State.Sta2, State.Sta5):
-                raise PeerError(error.condition, error.text + self._stranger()) from None
+                protocol = strangers.guess(bytes(self._view[self._start : self._start + 6]))
+                hint = f" (the peer speaks another protocol: {protocol})" if protocol else ""
+                raise PeerError(error.condition, error.text + hint) from None
             raise PeerError(_NOT_READ, f"DIMSE Read PDV failed: {error.text}") from None
-
-    def _stranger(self) -> str:
-        head = bytes(self._view[self._start : self._end][:8])
-        for start, what in _STRANGERS:
-            if head.startswith(start):
-                return f" (the peer speaks another protocol: {what})"
-        return ""
 
     def _control(self, pdu_type: int, body: memoryview) -> ReceivedEvent | None:
         """Act on a PDU other than P-DATA-TF in an association; None for one to be ignored."""
@@ -426,7 +352,7 @@ class Connection:
         longest = self._max_pdu
         at = self._start
         last = False
-        while not last and end - at >= 12 and len(views) < _GATHER:
+        while not last and end - at >= 12 and len(views) < MOST_BUFFERS:
             pdu_type, length, value_length, value_context, control = unpack(buffer, at)
             after = at + 6 + length
             if (
@@ -467,11 +393,6 @@ class Connection:
         self._in_data = received.has_data
         self._data_context = 0
         return Command(context_id, received)
-
-
-def _fragment(context_id: int, control: int, data: bytes) -> bytes:
-    size = len(data)
-    return pdu.PDATA_HEADER.pack(pdu.P_DATA_TF, size + 6, size + 2, context_id, control) + data
 
 
 def _malformed(what: str) -> PeerError:

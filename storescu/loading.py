@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from dcmstore import elements, part10, uids
-from dcmstore.connection import Buffer
 from dcmstore.dataset import DataSetError, Findings, OutputOptions
+from dcmstore.fragments import Buffer
 
 _READ_WHOLE = 1 << 16
 """Files up to this size (bytes) are read: mapping so little costs more than it saves."""

@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 from dcmstore import command, elements, encoding, uids
 from dcmstore.command import StoreRequest
-from dcmstore.connection import Buffer, Connection
+from dcmstore.connection import Connection
 from dcmstore.dataset import OutputOptions
 from dcmstore.errors import LocalError
+from dcmstore.fragments import Buffer
 from storescu import report
 from storescu.loading import BadFile, Loaded, load, released
 from storescu.syntaxnames import long_name
