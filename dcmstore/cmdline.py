@@ -53,12 +53,14 @@ def parse(
     hooks: Mapping[str, Hook] | None = None,
     *,
     port_needed: bool = True,
+    report: Callable[[str], None] | None = None,
 ) -> Options:
     """Evaluate a command line; ``argv[0]`` is the name the program was called by.
 
-    ``port_needed`` is false for a program that listens already.
+    ``port_needed`` is false for a program that listens already. ``report`` takes the place of
+    standard error for the one line that says what is wrong.
     Ends the program (SystemExit) with status 0 after ``--help`` and the like, and with
-    status 1 after it reported an error on standard error.
+    status 1 after it reported an error.
     """
     name = program_name(program, argv[0])
     hooks = hooks or {}
@@ -76,7 +78,9 @@ def parse(
         options = _Evaluation(program, name, argv[0], line, hooks, port_needed).run()
         _refuse_unbuilt(program, line)
     except UsageError as error:
-        if sys.stderr is not None:
+        if report is not None:
+            report(f"error: {error}")
+        elif sys.stderr is not None:
             title = f"{name}: {program.title}"
             print(f"{identifier(name)}\n\n{title}\nerror: {error}", file=sys.stderr)
         raise SystemExit(1) from None

@@ -7,10 +7,10 @@ process, or handed over by inetd on descriptor 0: from ``serve`` on there is no 
 import gc
 import logging
 import os
-import socket
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 
 from dcmstore import cmdline, dictionary
 from storescpd import daemon, session, sockets
@@ -19,6 +19,7 @@ from storescpd.children import EXIT_DENIED
 from storescpd.master import Master, Settings, peer_name
 from storescpd.notify import Notifier
 from storescpd.options import PROGRAM
+from storescpd.origin import Origin
 from storescpd.paths import make_absolute
 from storescpd.pidfile import PidFile
 from storescpd.service import Configured, ServiceError, rejecting
@@ -26,8 +27,6 @@ from storescpd.signals import SignalPipe
 from storescpd.spare import Accepted
 
 log = logging.getLogger("dcmtk.apps.storescp")
-
-_DESCRIPTOR_FAILURE = 99
 
 
 class CheckError(Exception):
@@ -37,28 +36,17 @@ class CheckError(Exception):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run storescpd with the arguments of the process; return its exit status."""
     argv = sys.argv if argv is None else argv
-    closed = daemon.open_standard_fds()
-    inherited: list[socket.socket | sockets.SocketError] = []
-
-    def take_over(take: Callable[[], socket.socket]) -> cmdline.Hook:
-        def hook(options: cmdline.Options) -> None:
-            if not options.check_config:
-                inherited.append(_take_standard_input(take, is_closed=0 in closed))
-
-        return hook
-
+    origin = Origin(stdin_is_closed=0 in daemon.open_standard_fds())
+    program = cmdline.program_name(PROGRAM, argv[0])
     options = cmdline.parse(
         PROGRAM,
         argv,
-        {
-            "inetd": take_over(sockets.stdin_connection),
-            "inetd-wait": take_over(sockets.adopt_inetd_wait),
-        },
+        origin.hooks(),
         port_needed=not sockets.offered_by_systemd(),
+        report=partial(_say_to_syslog, program) if sockets.stderr_is_the_peer() else None,
     )
-    program = cmdline.program_name(PROGRAM, argv[0])
     try:
-        return _run(options, program, inherited)
+        return _run(options, program, origin)
     except sockets.PrivilegeError as error:
         log.critical("%s", error)
     except sockets.SocketError as error:
@@ -78,10 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1
 
 
-def _run(
-    options: cmdline.Options, program: str, inherited: list[socket.socket | sockets.SocketError]
-) -> int:
-    if inherited and options.syslog:
+def _run(options: cmdline.Options, program: str, origin: Origin) -> int:
+    if origin.is_inetd and options.syslog:
         _log_to_syslog(program)
     if options.daemon or options.chdir is not None:
         make_absolute(PROGRAM, options)
@@ -90,7 +76,7 @@ def _run(
     signals = None if options.inetd or options.check_config else SignalPipe()
     identity = daemon.check_identity(options.user, options.group)
     with _pid_file(options) as pid_file:
-        own_sockets = _sockets(options, inherited)
+        own_sockets = origin.sockets(options)
         daemon.drop_privileges(identity)
         wrappers = _wrappers(options, program)
         configured = Configured(options, program)
@@ -162,36 +148,6 @@ def _serve_and_exit(accepted: Accepted, configured: Configured, wrappers: Wrappe
     os._exit(status)
 
 
-def _take_standard_input(
-    take: Callable[[], socket.socket], *, is_closed: bool
-) -> socket.socket | sockets.SocketError:
-    """Return inetd's socket, or why there is none, to be told when the log is open."""
-    try:
-        if is_closed:
-            raise sockets.DescriptorError("standard input is closed")
-        return take()
-    except sockets.DescriptorError:
-        raise SystemExit(_DESCRIPTOR_FAILURE) from None
-    except sockets.SocketError as error:
-        return error
-
-
-def _sockets(
-    options: cmdline.Options, inherited: list[socket.socket | sockets.SocketError]
-) -> list[socket.socket]:
-    """The sockets from inetd, from systemd, or else listeners of our own; none when checking."""
-    if options.check_config:
-        if options.port is not None:
-            list(sockets.resolve(options.port, options.ip, options.bind))
-        return []
-    for one in inherited:
-        if isinstance(one, sockets.SocketError):
-            raise one
-        return [one]
-    adopted = sockets.adopt_systemd()
-    return adopted or sockets.listen(options.port, options.ip, options.bind)
-
-
 def _pid_file(options: cmdline.Options) -> AbstractContextManager[PidFile | None]:
     if options.pid_file is None:
         return nullcontext()
@@ -242,7 +198,13 @@ def _detach(options: cmdline.Options) -> Callable[[], None]:
     return daemon.detach(daemon.own_fds(), umask, folder)
 
 
-def _log_to_syslog(program: str) -> None:
+def _say_to_syslog(program: str, text: str) -> None:
     from storescpd import syslog  # few runs need it
+
+    syslog.say(program, text)
+
+
+def _log_to_syslog(program: str) -> None:
+    from storescpd import syslog
 
     syslog.redirect(program)

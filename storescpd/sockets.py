@@ -133,6 +133,12 @@ def stdin_connection() -> socket.socket:
     return connection
 
 
+def stderr_is_the_peer() -> bool:
+    """Whether what is printed goes to the socket on standard input, as inetd leaves it."""
+    status = os.fstat(0)
+    return stat.S_ISSOCK(status.st_mode) and os.path.samestat(status, os.fstat(2))
+
+
 def resolve(port: int, family: str, addresses: list[str]) -> Iterator[tuple[int, SocketAddress]]:
     """Yield the families and socket addresses of ``addresses``, each once. Raises ListenError."""
     families = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6, "ip-auto": socket.AF_UNSPEC}

@@ -27,11 +27,17 @@ class Syslog(logging.Handler):
             syslog.syslog(priority, line)
 
 
+def say(program: str, text: str) -> None:
+    """Send one line by itself, before there is a log."""
+    syslog.openlog(program, syslog.LOG_PID, syslog.LOG_DAEMON)
+    syslog.syslog(syslog.LOG_ERR, text)
+
+
 def redirect(program: str) -> None:
     """Send to syslog what goes to standard error."""
     syslog.openlog(program, syslog.LOG_PID, syslog.LOG_DAEMON)
     root = logging.getLogger()
     for handler in root.handlers[:]:
-        if isinstance(handler, Console):
+        if isinstance(handler, Console | Syslog):
             root.removeHandler(handler)
     root.addHandler(Syslog())

@@ -245,6 +245,31 @@ def test_syslog_tells_why_an_inetd_run_failed(tmp_path: Path, syslogd: Syslogd) 
     assert (severity, text) == (CRITICAL, f"specified output directory does not exist: {missing}")
 
 
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        (("--inetd", "-ta", "0"), "Invalid value for option --acse-timeout (underflow: 0)"),
+        (("--inetd", "--conf", "/none"), "Cannot read configuration file '/none': No such file"),
+        (("--inetd-wait", "--what"), "Unknown option --what"),
+    ],
+)
+def test_wrong_options_under_inetd_are_told_to_syslog_and_not_to_the_peer(
+    syslogd: Syslogd, options: tuple[str, ...], fault: str
+) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        command = [*syslogd.prefix, *argv(OURS), *options]
+        fd = theirs.fileno()
+        done = subprocess.run(command, stdin=fd, stdout=fd, stderr=fd, timeout=30, check=False)
+        assert done.returncode == 1
+        ours.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            ours.recv(1)
+    _, severity, program, _, text = syslogd.message()
+    assert (severity, program) == (ERROR, "storescpd")
+    assert text.startswith(f"error: {fault}")
+
+
 def test_syslog_takes_each_line_by_itself_and_any_character(folder: Path, syslogd: Syslogd) -> None:
     script = (
         "import logging; from storescpd import syslog; syslog.redirect('storescpd');"
