@@ -25,6 +25,14 @@ fail() {
     exit 1
 }
 
+# quietly COMMAND...: runs a command, what it prints is shown only when it fails, which ends all.
+quietly() {
+    "$@" >"$work/log" 2>&1 || {
+        cat "$work/log" >&2
+        fail "$*"
+    }
+}
+
 # make_chroot DIRECTORY OPTION...: a small Debian with the source tree in /source/storescpd.
 # OPTIONs are mmdebstrap's.
 make_chroot() {

@@ -23,6 +23,8 @@ MODULES = {
 }
 # Our folders, by the package that they are in.
 FOLDERS = {"dcmstore": "python3-dcmstore", "storescpd": "storescpd", "storescu": "storescu"}
+# The folders of other files that packages bring.
+FILES = ("completions", "etc", "inetd", "man", "systemd")
 
 
 def imported(folder: str) -> set[str]:
@@ -122,12 +124,12 @@ def debian_patterns() -> list[str]:
         for path in DEBIAN.glob(f"*.{kind}"):
             patterns += [line.split()[0] for line in path.read_text().splitlines()]
     rules = (DEBIAN / "rules").read_text()
-    return patterns + re.findall(r"\bman/\w+\.\d", rules)
+    return patterns + re.findall(r"\b(?:completions|man)/[^\s;]+", rules)
 
 
 def rpm_patterns() -> list[str]:
     spec = (ROOT / "packaging/storescpd.spec").read_text()
-    words = re.findall(r"(?<=\s)(?:etc|inetd|man|systemd)(?:/[^\s;]+)?", spec)
+    words = re.findall(r"(?<=\s)(?:completions|etc|inetd|man|systemd)(?:/[^\s;]+)?", spec)
     return [f"{word}/*" if "/" not in word else word for word in words]
 
 
@@ -135,9 +137,9 @@ def rpm_patterns() -> list[str]:
 def test_everything_is_in_a_package(patterns: Callable[[], list[str]]) -> None:
     shipped = [
         str(path.relative_to(ROOT))
-        for folder in ("etc", "inetd", "man", "systemd")
+        for folder in FILES
         for path in (ROOT / folder).glob("**/*")
-        if path.is_file()
+        if path.is_file() and path.suffix != ".py" and "__pycache__" not in path.parts
     ]
     assert shipped
     taken = patterns()
