@@ -129,9 +129,8 @@ class Sender:
         return report.exit_code(result) if ended else 1
 
     def interrupt(self) -> None:
-        """End the association at once, in due form unless a message has been cut in two."""
-        if not self._link.mid_message:
-            self._abort(_INTERRUPTED_PATIENCE)
+        """End the association at once."""
+        self._abort(_INTERRUPTED_PATIENCE)
 
     # One object
 
@@ -277,7 +276,8 @@ class Sender:
 
     def _part(self, last: bytes, patience: float | None = None) -> bool:
         """Send the last PDU of all, if there is one; return whether the peer was still there."""
-        if not last:
+        if not last or self._link.mid_message:
+            # In the middle of a message it would be taken for data; closing says the same.
             return True
         try:
             self._link.send(last)

@@ -39,5 +39,5 @@ def scripted(flavour: str, files: Iterable[Path | str], *options: str, script: S
 
 def lines(sent: Sent) -> list[str]:
     """Return what a sender logged, without what only one of the two says or only at times."""
-    left_out = ("I: Converting transfer syntax: ", "W: DcmItem: ", "E: Dcm", "E: Found explicit ")
+    left_out = ("I: Converting transfer syntax: ", "W: Dcm", "E: Dcm", "E: Found explicit ")
     return [line for line in sent.stderr.splitlines() if not line.startswith(left_out)]

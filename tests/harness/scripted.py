@@ -94,6 +94,11 @@ def serve(peer: Peer, statuses: Iterable[int]) -> list[Message]:
     """Accept everything and answer the C-STORE requests with these statuses, then the release."""
     proposal = Proposal(peer.expect(wire.ASSOCIATE_RQ))
     peer.send(proposal.accept_all())
+    return serve_accepted(peer, statuses)
+
+
+def serve_accepted(peer: Peer, statuses: Iterable[int]) -> list[Message]:
+    """Answer the C-STORE requests on an association with these statuses, then the release."""
     answers = iter(statuses)
     messages: list[Message] = []
     while True:
