@@ -1,7 +1,8 @@
 # Everything sets itself up in .venv; nothing else on the machine is touched, except that
 # "check" installs Debian's test peers when it runs as root.
 
-PYTHON ?= python3
+# Debian's own interpreter is built with profiles, and a quarter faster than a plain build.
+PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
@@ -12,7 +13,9 @@ all: $(READY)
 
 $(READY): setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	# A path file instead of an import hook: the hook would cost every start 9 ms.
+	$(BIN)/pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat \
+	    --editable '.[test]'
 	touch $@
 
 demo: $(READY)
@@ -31,8 +34,9 @@ lint: $(READY)
 test: $(READY)
 	$(BIN)/pytest
 
+# About 5 minutes; BENCH=--quick is a check of the bench, not a measurement.
 bench: $(READY)
-	$(BIN)/python -m bench
+	$(BIN)/python -m bench $(BENCH)
 
 # Both put what they build into dist.
 deb:

@@ -36,7 +36,9 @@ class Suite(NamedTuple):
 
     def environment(self, nodelay: bool) -> dict[str, str]:
         """What the programs of this suite are started with."""
-        variables = {name: value for name, value in os.environ.items() if name != "TCP_NODELAY"}
+        # Installed programs find their bytecode beside them; so do these.
+        unwanted = ("TCP_NODELAY", "PYTHONDONTWRITEBYTECODE")
+        variables = {name: value for name, value in os.environ.items() if name not in unwanted}
         if nodelay and self.dcmtk:
             variables["TCP_NODELAY"] = "1"
         return variables
