@@ -1,5 +1,6 @@
 # Chroots of Debian 12 for check-deb and check-rpm, in which they do what they like with
-# packages. To be sourced by bash; makes the folder $work, which goes with the process.
+# packages. To be sourced by bash in the top folder; makes the folder $work, which goes with the
+# process, and in it a copy of the tracked files as they are.
 # shellcheck shell=bash
 
 set -euo pipefail
@@ -17,6 +18,10 @@ command -v mmdebstrap >/dev/null || {
 work=$(mktemp -d)
 trap 'rm -rf --one-file-system "$work"' EXIT
 trap 'exit 1' INT TERM
+
+mkdir -p "$work/source/storescpd"
+git ls-files -z | tar --create --null --files-from=- |
+    tar --extract --no-same-owner --directory "$work/source/storescpd"
 
 step() { printf '== %s\n' "$*"; }
 
@@ -38,9 +43,6 @@ quietly() {
 make_chroot() {
     local root=$1
     shift
-    mkdir -p "$work/source/storescpd"
-    git ls-files -z | tar --create --null --files-from=- |
-        tar --extract --no-same-owner --directory "$work/source/storescpd"
     mmdebstrap --quiet --variant=apt --skip=cleanup/apt \
         --aptopt='APT::Install-Recommends "false"' --aptopt='Dpkg::Use-Pty "false"' \
         --aptopt='quiet "1"' --include=iproute2 \
