@@ -106,6 +106,9 @@ def test_version_is_told_without_pynetdicom(program: str) -> None:
 def test_packages_have_the_version_of_the_code() -> None:
     changelog = (DEBIAN / "changelog").read_text()
     spec = (ROOT / "packaging/storescpd.spec").read_text()
+    news = re.search(r"^## (\S+)", (ROOT / "NEWS.md").read_text(), re.MULTILINE)
+    assert news
+    assert news[1] == dcmstore.__version__
     assert changelog.startswith(f"storescpd ({dcmstore.__version__}) ")
     assert f"\nVersion:        {dcmstore.__version__}\n" in spec
     latest = spec.partition("%changelog\n")[2].splitlines()[0]
