@@ -11,13 +11,13 @@ import gc
 import sys
 from collections.abc import Sequence
 
-from storescu.signals import Interrupted, Interruptible, die_of
+from storescu.signals import Interruptible, Stopped, die_of
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run storescu with the arguments of the process; return its exit status."""
-    try:
-        with Interruptible():
+    with Interruptible() as signals:
+        try:
             # Imports are most of a short run. They leave no garbage behind, and nothing that
             # would have to be looked through later, least of all at exit.
             gc.disable()
@@ -25,6 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             gc.freeze()
             gc.enable()
-            return run(sys.argv if argv is None else argv)
-    except Interrupted as signalled:
-        return die_of(signalled.number)
+            status = run(sys.argv if argv is None else argv, signals)
+        except Stopped:
+            status = 1
+    return die_of(signals.number) if signals.number else status

@@ -7,19 +7,19 @@ from dcmstore import cmdline, pdu, uids
 from dcmstore.connection import Connection
 from dcmstore.dataset import OutputOptions
 from dcmstore.errors import AssociationError
-from dcmstore.transport import Link
+from dcmstore.transport import Interrupted, Link
 from storescu import inputs, proposals
 from storescu.connecting import connect
 from storescu.loading import BadFile, load
 from storescu.options import PROGRAM
 from storescu.sender import Refused, Sender, Service
-from storescu.signals import Interrupted
+from storescu.signals import Interruptible
 
 log = logging.getLogger("dcmtk.apps.storescu")
 
 
-def run(argv: Sequence[str]) -> int:
-    """Do what the command line asks for; return the exit status. Raises Interrupted."""
+def run(argv: Sequence[str], signals: Interruptible) -> int:
+    """Do what the command line asks for; return the exit status."""
     options = cmdline.parse(PROGRAM, argv)
     service = _service(options)
     paths = _paths(options, service)
@@ -51,6 +51,7 @@ def run(argv: Sequence[str]) -> int:
         return 1
     connection = Connection(acceptor=False, max_pdu=options.max_pdu)
     link = Link(connected, connection, service.socket_timeout)
+    signals.cut = link.interrupt
     try:
         return _converse(Sender(link, service), request, paths)
     finally:
@@ -66,8 +67,7 @@ def _converse(sender: Sender, request: pdu.AssociateRequest, paths: Sequence[str
     except AssociationError as error:
         log.critical("Association Request Failed: %s", error)
     except Interrupted:
-        sender.interrupt()
-        raise
+        sender.abort()
     return 1
 
 

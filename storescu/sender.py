@@ -26,9 +26,9 @@ data_log = logging.getLogger("dcmtk.dcmdata")
 PEER_LOST = 10
 """Exit status: the peer ended the association while it owed a response."""
 
-_INTERRUPTED_PATIENCE = 1.0
 _SMALLEST_LIMIT, _STATED_INSTEAD = 24, 4084
 _CLOSED = Closed()
+_NOTHING = ("", None)
 _GONE = PeerError(PEER_GONE, "Peer aborted Association (or never connected)")
 
 
@@ -64,7 +64,8 @@ class Sender:
         self._events = link.events()
         self._service = service
         self._limit = 0
-        self._prepared: Prepared | None = None  # the file of the next attempt
+        self._message_id = 0
+        self._ahead: tuple[str, Prepared | None] = _NOTHING
         self._dots = progress.wanted()
         self._debug = log.isEnabledFor(logging.DEBUG)
 
@@ -106,43 +107,57 @@ class Sender:
         log.info("Association Accepted (Max Send PDV: %d)", _stated_limit(answer.max_length))
 
     def send(self, paths: Sequence[str]) -> int:
-        """Send the files, end the association, and return the program's exit status."""
-        service, repeat = self._service, self._service.repeat
+        """Send the files, end the association, and return the program's exit status.
+
+        Raises Interrupted when the link was.
+        """
+        service = self._service
         result: int | AssociationError = report.SUCCESS
-        stored = True
-        for number in range(len(paths) * repeat):
-            path = paths[number // repeat]
-            result = self._attempt(paths, number)
-            stored = stored and isinstance(result, int) and report.is_stored(result)
-            halted = service.halt and not stored
-            if halted or number % repeat == repeat - 1:
-                if service.rename:
-                    _rename(path, ".done" if stored else ".bad")
-                if halted:
-                    break
-                stored = True
+        for place, path in enumerate(paths, 1):
+            following = paths[place] if place < len(paths) else None
+            result, stored = self._send_file(path, following)
+            if service.rename:
+                _rename(path, ".done" if stored else ".bad")
+            if service.halt and not stored:
+                break
         if not service.halt:
             result = report.SUCCESS
         if isinstance(result, AssociationError):
             return self._give_up(result)
-        ended = self._abort() if service.abort else self._release()
+        ended = self.abort() if service.abort else self._release()
         return report.exit_code(result) if ended else 1
 
-    def interrupt(self) -> None:
-        """End the association at once."""
-        self._abort(_INTERRUPTED_PATIENCE)
+    def abort(self) -> bool:
+        """Abort the association, and let the peer close first; return whether it was there."""
+        log.info("Aborting Association")
+        return self._part(self._connection.farewell or self._connection.abort())
 
     # One object
 
-    def _attempt(self, paths: Sequence[str], number: int) -> int | AssociationError:
-        """Send the file of one attempt; return the status, or why there is none."""
-        repeat = self._service.repeat
-        path = paths[number // repeat]
-        message_id = number + 1 & 0xFFFF
+    def _send_file(self, path: str, following: str | None) -> tuple[int | AssociationError, bool]:
+        """Send a file as often as asked for; return the last result, and whether all were good.
+
+        ``following`` is the path of the next file, which can be looked at meanwhile.
+        """
+        service = self._service
+        if service.rename and following == path:
+            # By the time of its turn it has another name.
+            following = None
+        stored = True
+        for left in range(service.repeat - 1, -1, -1):
+            result = self._attempt(path, path if left else following)
+            if isinstance(result, AssociationError):
+                return result, False
+            stored = stored and report.is_stored(result)
+            if service.halt and not stored:
+                break
+        return result, stored
+
+    def _attempt(self, path: str, following: str | None) -> int | AssociationError:
+        """Send a file once; return the status, or why there is none."""
+        self._message_id = message_id = self._message_id + 1 & 0xFFFF
         log.info("Sending file: %s", path)
-        prepared, self._prepared = self._prepared, None
-        if prepared is None:
-            prepared = self._preparer.prepare(path, message_id)
+        prepared = self._take_prepared(path, message_id)
         for text in prepared.warnings:
             data_log.warning("%s", text)
         if prepared.complaint:
@@ -161,16 +176,20 @@ class Sender:
                 log.debug("%s", dumps.outgoing(request))
         try:
             self._transmit(prepared)
-            number += 1
-            if number < len(paths) * repeat:
-                following = paths[number // repeat]
-                if following != path or not self._service.rename:
-                    self._prepared = self._preparer.prepare(following, number + 1 & 0xFFFF)
-            status = self._response(message_id)
+            if following is not None:
+                ahead = self._preparer.prepare(following, message_id + 1 & 0xFFFF)
+                self._ahead = (following, ahead)
+            return self._response(message_id)
         except AssociationError as error:
             log.error("Store Failed, file: %s:\n%s", path, error)
             return error
-        return status
+
+    def _take_prepared(self, path: str, message_id: int) -> Prepared:
+        known, prepared = self._ahead
+        self._ahead = _NOTHING
+        if prepared is None or known != path:
+            return self._preparer.prepare(path, message_id)
+        return prepared
 
     def _transmit(self, prepared: Prepared) -> None:
         if self._connection.state is not State.Sta6:
@@ -251,10 +270,10 @@ class Sender:
             return PEER_LOST
         if problem.condition == PEER_RELEASES:
             log.error("Protocol Error: Peer requested release (Aborting)")
-            self._abort()
+            self.abort()
             return PEER_LOST
         log.error("Store SCU Failed: %s", problem)
-        self._abort()
+        self.abort()
         return 1
 
     def _release(self) -> bool:
@@ -269,22 +288,17 @@ class Sender:
         self._part(self._connection.farewell)
         return False
 
-    def _abort(self, patience: float | None = None) -> bool:
-        """Abort, and give the peer so many seconds (the ACSE time-out) to close first."""
-        log.info("Aborting Association")
-        return self._part(self._connection.farewell or self._connection.abort(), patience)
-
-    def _part(self, last: bytes, patience: float | None = None) -> bool:
+    def _part(self, last: bytes) -> bool:
         """Send the last PDU of all, if there is one; return whether the peer was still there."""
-        if not last or self._link.mid_message:
-            # In the middle of a message it would be taken for data; closing says the same.
+        if not last or self._link.mid_pdu:
+            # In the middle of another it would be taken for data; closing says the same.
             return True
         try:
             self._link.send(last)
         except PeerError as error:
             log.error("Association Abort Failed: %s", error)
             return False
-        self._link.wait_for_close(patience or self._service.acse_timeout)
+        self._link.wait_for_close(self._service.acse_timeout)
         return True
 
 

@@ -12,11 +12,19 @@ Script = Callable[[Peer, Proposal], None]
 
 
 def converse(
-    flavour: str, files: Iterable[Path | str], *options: str, statuses: Iterable[int] = ()
+    flavour: str,
+    files: Iterable[Path | str],
+    *options: str,
+    statuses: Iterable[int] = (),
+    close_stdout: bool = False,
 ) -> tuple[list[Message], Sent]:
     """Let a sender send files to a peer that takes everything and answers with these statuses."""
     with ScriptedReceiver() as receiver:
         process = senders.start(flavour, receiver.port, files, *options)
+        if close_stdout:
+            assert process.stdout is not None
+            process.stdout.close()
+            process.stdout = None
         try:
             with receiver.accept() as peer:
                 messages = serve(peer, statuses)

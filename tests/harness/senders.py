@@ -59,10 +59,14 @@ def send(flavour: str, port: int, files: Iterable[Path | str], *options: str) ->
 
 
 def start(
-    flavour: str, port: int, files: Iterable[Path | str], *options: str
+    flavour: str,
+    port: int,
+    files: Iterable[Path | str],
+    *options: str,
+    host: str = "127.0.0.1",
 ) -> "subprocess.Popen[bytes]":
     """Start a sender that the test answers by hand; its caller waits for it."""
-    command = [*argv(flavour), *options, "127.0.0.1", str(port), *map(str, files)]
+    command = [*argv(flavour), *options, host, str(port), *map(str, files)]
     return subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -71,7 +75,8 @@ def start(
 def finish(process: "subprocess.Popen[bytes]") -> Sent:
     """Wait for a started sender and return what it left."""
     stdout, stderr = process.communicate(timeout=TIME_LIMIT)
-    return Sent(subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr))
+    done = subprocess.CompletedProcess(process.args, process.returncode, stdout or b"", stderr)
+    return Sent(done)
 
 
 class _StayPaused(threading.Event):
