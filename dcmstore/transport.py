@@ -21,6 +21,8 @@ PEER_GONE = "0006:0317"
 _TIMEVAL = Struct("@ll")
 _SMALL_SEGMENT = 512
 _DRAIN_SIZE = 1 << 12
+_INT_MAX = 2**31 - 1
+_PAUSE = 0.1  # seconds between two looks at what a signal handler has noted
 _LAST_WORDS_TIME = 1.0  # for the last PDU after an interruption
 
 
@@ -36,7 +38,7 @@ class Link:
     """An association's connection and the socket below it.
 
     ``timeout`` is how many seconds one receive or send may block, None for ever.
-    ``mid_message`` tells, when a gathered send has been interrupted, that its rest is missing.
+    ``mid_pdu`` tells that a gathered send has failed inside a PDU: nothing can follow it.
     """
 
     def __init__(self, sock: socket.socket, connection: Connection, timeout: float | None) -> None:
@@ -48,7 +50,7 @@ class Link:
         self._body_time: float | None = None
         self._patience: float | None = None
         self._interrupted = False
-        self.mid_message = False
+        self.mid_pdu = False
         self._sends_bulk = False
         self._is_tcp = sock.family in (socket.AF_INET, socket.AF_INET6)
         self._set_buffers()
@@ -60,10 +62,7 @@ class Link:
         nodelay = os.environ.get("TCP_NODELAY")
         if nodelay is None or _integer(nodelay) != 0:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        size = _integer(os.environ.get("TCP_BUFFER_LENGTH", ""))
-        if size > 0:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
+        set_buffer_length(self._socket)
 
     def expect_answer_within(self, seconds: float | None, body: float | None) -> None:
         """Bound the next PDU as a whole, however slowly its bytes drip in.
@@ -170,19 +169,23 @@ class Link:
     def send_gathered(self, lists: Iterable[list[bytes | memoryview]]) -> None:
         """Send each list of buffers with one system call where it fits.
 
-        Raises PeerError, and LocalError if a mapped file has become shorter meanwhile.
+        Raises PeerError, Interrupted, and LocalError if a mapped file has become shorter.
         """
         sendmsg = self._socket.sendmsg
         self._sends_bulk = True
         try:
             for buffers in lists:
-                self.mid_message = True
+                if self._interrupted:
+                    raise Interrupted
+                self.mid_pdu = True
                 sent = sendmsg(buffers)
                 if sent < sum(map(len, buffers)):
                     self._send_rest(buffers, sent)
-            self.mid_message = False
+                self.mid_pdu = False
             self._acknowledge_quickly()
         except OSError as error:
+            if self._interrupted:
+                raise Interrupted from None
             if error.errno == errno.EFAULT:
                 raise LocalError("0006:020e", "DIMSE Failed to send message") from None
             raise _gone() from None
@@ -194,6 +197,15 @@ class Link:
             else:
                 self._socket.sendall(memoryview(buffer)[sent:])
                 sent = 0
+
+    def pause(self, seconds: float) -> None:
+        """Do nothing for a while. Raises Interrupted."""
+        end = time.monotonic() + seconds
+        while not self._interrupted and (left := end - time.monotonic()) > 0:
+            # A signal alone does not end a sleep.
+            time.sleep(min(left, _PAUSE))
+        if self._interrupted:
+            raise Interrupted
 
     def wait_for_close(self, seconds: float) -> None:
         """Let the peer close first (PS3.8 section 9.1.5), for ``seconds`` at most.
@@ -223,6 +235,17 @@ class Link:
         micro = 0 if seconds is None else max(1, int(seconds * 1_000_000))
         value = _TIMEVAL.pack(micro // 1_000_000, micro % 1_000_000)
         self._socket.setsockopt(socket.SOL_SOCKET, option, value)
+
+
+def set_buffer_length(sock: socket.socket) -> None:
+    """Give a socket buffers of TCP_BUFFER_LENGTH bytes, if the environment says so.
+
+    A listener hands them down; the window that it offers has to be known in the handshake.
+    """
+    size = min(_integer(os.environ.get("TCP_BUFFER_LENGTH", "")), _INT_MAX)
+    if size > 0:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
 
 
 def _integer(text: str) -> int:
