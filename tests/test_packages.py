@@ -131,9 +131,12 @@ def debian_patterns() -> list[str]:
 
 
 def rpm_patterns() -> list[str]:
-    spec = (ROOT / "packaging/storescpd.spec").read_text()
-    words = re.findall(r"(?<=\s)(?:completions|etc|inetd|man|systemd)(?:/[^\s;]+)?", spec)
-    return [f"{word}/*" if "/" not in word else word for word in words]
+    """Return the same of the RPM packages; a folder stands for all files in it."""
+    sections = (ROOT / "packaging/storescpd.spec").read_text().partition("\n%install")[2]
+    lines = [line for line in sections.splitlines() if not line.startswith("#")]
+    words = "\n".join(lines).replace(";", " ").split()
+    paths = [word for word in words if word.partition("/")[0] in FILES]
+    return [path if "/" in path else f"{path}/*" for path in paths]
 
 
 @pytest.mark.parametrize("patterns", [debian_patterns, rpm_patterns])
