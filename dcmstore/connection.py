@@ -375,11 +375,10 @@ class Connection:
     def _command_fragment(
         self, context_id: int, fragment: memoryview, last: bool
     ) -> Command | None:
-        if self._command:
-            if context_id != self._command_context:
-                raise PeerError("0006:0206", "DIMSE: command on two presentation contexts")
-            if len(self._command) + len(fragment) > command.MAX_COMMAND:
-                raise PeerError("0006:020b", "DIMSE Command Parse Failed: command is too long")
+        if self._command and context_id != self._command_context:
+            raise PeerError("0006:0206", "DIMSE: command on two presentation contexts")
+        if len(self._command) + len(fragment) > command.MAX_COMMAND:
+            raise PeerError("0006:020b", "DIMSE Command Parse Failed: command is too long")
         if not last:
             self._command_context = context_id
             self._command += fragment
