@@ -93,7 +93,9 @@ def _run(options: cmdline.Options, program: str, origin: Origin) -> int:
         if options.syslog or (options.daemon and options.log_config is None):
             _log_to_syslog(program)
         if signals is None:
-            _serve(Accepted(own_sockets[0], peer_name(own_sockets[0])), configured, wrappers)
+            peer = peer_name(own_sockets[0])
+            if not _serve(Accepted(own_sockets[0], peer), configured, wrappers):
+                log.warning("access denied to %s", peer)
             return 0
         settings = Settings(
             program,

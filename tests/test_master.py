@@ -16,7 +16,7 @@ from conftest import StartReceiver
 from harness import wire
 from harness.objects import small, split_part10
 from harness.peer import Peer
-from harness.processes import PATIENCE, free_port, is_listening, wait_until
+from harness.processes import PATIENCE, command_line, free_port, is_listening, wait_until
 from harness.receivers import OURS
 
 from storescpd.throttle import Throttle
@@ -141,7 +141,7 @@ def test_reject_at_the_limit(start_receiver: StartReceiver) -> None:
     assert "Association Rejected: Local Limit Exceeded" in log
     first.echo()
     first.release()
-    receiver.wait_for_children(1)
+    wait_until(lambda: "1/2" in command_line(receiver.pid), "the master counts down")
     with Peer.connect(receiver.port) as third:
         third.associate()
         third.release()
@@ -162,9 +162,8 @@ def test_rejections_are_bounded_and_use_up_no_association(start_receiver: StartR
     with Peer.connect(receiver.port) as one_more:
         one_more.send(REQUEST)
         one_more.expect_closed()
-    receiver.wait_for_children(17)
     first.release()
-    receiver.wait_for_children(16)
+    wait_until(lambda: "0/1" in command_line(receiver.pid), "the master counts down")
     with Peer.connect(receiver.port) as peer:
         peer.associate()
         assert peer.store(small()) == 0
@@ -200,7 +199,7 @@ def test_a_limit_for_each_peer(start_receiver: StartReceiver) -> None:
         other.associate()
         other.release()
     greedy[0].release()
-    receiver.wait_for_children(1)
+    wait_until(lambda: " 1 associations" in command_line(receiver.pid), "the master counts down")
     with connect_from(receiver.port, "127.0.0.2") as third:
         third.associate()
         third.release()
@@ -344,18 +343,26 @@ def test_denied_peer_under_inetd(tmp_path: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             peer = connect_from(listener.getsockname()[1], address)
             connection, _ = listener.accept()
+        # The journal, which is left in place, takes what the log says.
+        reader, writer = os.pipe()
+        status = os.fstat(writer)
+        journal = {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
         with connection:
             process = subprocess.Popen(
                 with_tables(tmp_path, "+ac", "-dhl", "--inetd", "-od", str(tmp_path)),
                 stdin=connection.fileno(),
+                stderr=writer,
+                env=os.environ | journal,
             )
-        with peer:
+        os.close(writer)
+        with peer, open(reader) as log:
             if denied:
                 peer.send(REQUEST)
                 peer.expect_closed()
             else:
                 peer.associate()
                 peer.release()
+            assert log.read() == ("W: access denied to 127.0.0.3\n" if denied else "")
         assert process.wait(PATIENCE) == 0
 
 
