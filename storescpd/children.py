@@ -42,6 +42,7 @@ class Children:
 
     def __init__(self) -> None:
         self.spare: Spare | None = None
+        self._leaving: set[int] = set()  # spares that were let go
         self.serving: dict[int, str] = {}
         self.rejecting: dict[int, str] = {}
 
@@ -55,7 +56,7 @@ class Children:
     def reap(self) -> list[Ended]:
         """Collect those that have ended; never blocks."""
         ended = []
-        while self or self.spare is not None:
+        while self or self.spare is not None or self._leaving:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
@@ -64,6 +65,7 @@ class Children:
                 break
             if self.spare is not None and pid == self.spare.pid:
                 self.dismiss_spare()
+            self._leaving.discard(pid)
             peer = self.serving.pop(pid, None) or self.rejecting.pop(pid, None)
             if peer is not None:
                 ended.append(Ended(pid, peer, status))
@@ -79,6 +81,16 @@ class Children:
         spare = self.take_spare()
         if spare is not None:
             spare.dismiss()
+            self._leaving.add(spare.pid)
+
+    def see_off(self) -> None:
+        """Wait for the spares that were let go: whoever waits for the master waits for all."""
+        self.dismiss_spare()
+        for pid in self._leaving:
+            # It has nothing to finish, and shall not keep us.
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        self._leaving.clear()
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to all of them."""
