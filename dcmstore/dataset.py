@@ -2,7 +2,12 @@
 
 from array import array
 from mmap import mmap
-from typing import Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    Pieces = array[int]
+else:
+    Pieces = array  # cannot be subscripted; in quotes it would cost every start a compilation
 
 DEFAULT_LEVEL: Final = 6
 """zlib's level for deflated output; another one is a reason to deflate anew."""
@@ -42,7 +47,7 @@ class Plan(NamedTuple):
     """
 
     literals: bytearray
-    pieces: "array[int]"
+    pieces: Pieces
     length: int
 
 
