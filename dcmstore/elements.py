@@ -1,12 +1,9 @@
 """Looks at a received data set where it lies: what it holds, and whether its bytes can stay."""
 
 import os
-import zlib
 
 from dcmstore import plainscan
 from dcmstore.dataset import DataSetError, Encoded, Findings, OutputOptions, Plan, TooDeep
-from dcmstore.encoding_plan import examine
-from dcmstore.outflow import write_all
 
 __all__ = [
     "DataSetError",
@@ -38,6 +35,8 @@ def inspect(
         found = plainscan.scan(data, start, end, transfer_syntax, output)
         if found is not None:
             return found
+    from dcmstore.encoding_plan import examine  # most runs meet no data set that needs it
+
     return examine(data, start, end, transfer_syntax, output)
 
 
@@ -48,6 +47,10 @@ def inflate(source_fd: int, start: int, target_fd: int) -> int:
     ignored, and a stream that breaks off counts as far as it goes. Memory stays constant. Raises
     DataSetError if it is no deflate stream.
     """
+    import zlib
+
+    from dcmstore.outflow import write_all
+
     stream = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
     size = 0
     while not stream.eof:

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from dcmstore import command, elements, encoding, uids
+from dcmstore import command, elements, uids
 from dcmstore.command import StoreRequest
 from dcmstore.connection import Connection
 from dcmstore.dataset import OutputOptions
@@ -31,6 +31,10 @@ class Prepared(NamedTuple):
     converting: str = ""
     ahead: int = 0  # bytes that go before those of the data set
     lists: Iterable[list[Buffer]] = ()
+
+
+class Unconvertible(Exception):
+    """A data set cannot be written in the transfer syntax in which it should travel."""
 
 
 class Preparer:
@@ -107,7 +111,7 @@ class Preparer:
             )
         except LocalError as error:
             problem = error
-        except encoding.EncodingError:
+        except Unconvertible:
             problem = not_sent()
             caution = (
                 f"DIMSE Warning: ({','.join(self._titles)}): sendMessage: unable to convert"
@@ -135,15 +139,20 @@ def not_sent() -> LocalError:
 def encoded(loaded: Loaded, syntax: str, output: OutputOptions) -> Iterable[Buffer]:
     """Return the data set of a file, in parts, in the form in which it travels.
 
-    Raises EncodingError if it cannot be written in this transfer syntax.
+    Raises Unconvertible if it cannot be written in this transfer syntax.
     """
     data, start, own, found = loaded
     if syntax == own and syntax != uids.DEFLATED and not found.reasons and not found.unwritable:
         return (data[start:],)
+    from dcmstore import encoding  # nothing else needs it
+
     if syntax != own:
         output = output._replace(transfer_syntax=syntax)
         found = elements.inspect(data, start, own, output)
-    return encoding.encoded(data, start, len(data), found, own, output)
+    try:
+        return encoding.encoded(data, start, len(data), found, own, output)
+    except encoding.EncodingError:
+        raise Unconvertible from None
 
 
 def _distance(own: str, accepted: str) -> int:
