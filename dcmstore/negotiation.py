@@ -4,9 +4,12 @@ The sender's proposals live with the sender; the rules here are those of the acc
 (PS3.8 section 7.1.1, PS3.7 annex D).
 """
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from dcmstore import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION, pdu, uids
+
+if TYPE_CHECKING:  # who has no profile need not load what reads them
+    from dcmstore.profiles import Profile
 
 # Presentation context results (PS3.8 table 9-18).
 ACCEPTED = 0
@@ -66,8 +69,9 @@ class Policy(NamedTuple):
     """What the acceptor agrees to.
 
     ``transfer_syntaxes`` is its own list, most wanted first; the peer's order does not count.
-    ``promiscuous`` also takes abstract syntaxes that are in no table at all. ``full`` rejects
-    for now, because there are as many associations as there may be.
+    ``promiscuous`` also takes abstract syntaxes that are in no table at all. A ``profile`` takes
+    the place of these three. ``full`` rejects for now, because there are as many associations as
+    there may be.
     """
 
     transfer_syntaxes: tuple[str, ...]
@@ -77,6 +81,7 @@ class Policy(NamedTuple):
     reject_anonymous: bool = False
     max_pdu: int = 16384
     full: bool = False
+    profile: "Profile | None" = None
 
 
 def preference(option: str) -> tuple[str, ...]:
@@ -113,7 +118,10 @@ def answer(request: pdu.AssociateRequest, policy: Policy) -> pdu.AssociateAccept
         )
     if not request.contexts:
         return None
-    results = tuple(_result(context, policy) for context in request.contexts)
+    if policy.profile is None:
+        results = tuple(_result(context, policy) for context in request.contexts)
+    else:
+        results = _results_of_profile(request, policy.profile)
     if request.application_context != uids.APPLICATION_CONTEXT:
         return Rejection(
             pdu.AssociateReject(1, 1, 2),
@@ -124,7 +132,7 @@ def answer(request: pdu.AssociateRequest, policy: Policy) -> pdu.AssociateAccept
             pdu.AssociateReject(1, 1, 1),
             "Association Rejected: No Implementation Class UID provided",
         )
-    return pdu.AssociateAccept(
+    accept = pdu.AssociateAccept(
         called=request.called,
         calling=request.calling,
         contexts=results,
@@ -133,6 +141,9 @@ def answer(request: pdu.AssociateRequest, policy: Policy) -> pdu.AssociateAccept
         implementation_version=IMPLEMENTATION_VERSION,
         raw_titles=request.raw_titles,
     )
+    if policy.profile is None:
+        return accept
+    return _with_profile_items(accept, request, policy.profile)
 
 
 def _result(context: pdu.PresentationContext, policy: Policy) -> pdu.ContextResult:
@@ -140,12 +151,79 @@ def _result(context: pdu.PresentationContext, policy: Policy) -> pdu.ContextResu
     if abstract not in policy.abstract_syntaxes and not (
         policy.promiscuous and uids.lookup(abstract) is None
     ):
-        return pdu.ContextResult(context.id, ABSTRACT_SYNTAX_NOT_SUPPORTED, uids.IMPLICIT_LITTLE)
+        return _refused(context, ABSTRACT_SYNTAX_NOT_SUPPORTED)
+    return _first_common(context, policy.transfer_syntaxes)
+
+
+def _first_common(
+    context: pdu.PresentationContext, transfer_syntaxes: tuple[str, ...]
+) -> pdu.ContextResult:
     proposed = context.transfer_syntaxes
-    for transfer_syntax in policy.transfer_syntaxes:
+    for transfer_syntax in transfer_syntaxes:
         if transfer_syntax in proposed:
             return pdu.ContextResult(context.id, ACCEPTED, transfer_syntax)
-    return pdu.ContextResult(context.id, TRANSFER_SYNTAXES_NOT_SUPPORTED, uids.IMPLICIT_LITTLE)
+    return _refused(context, TRANSFER_SYNTAXES_NOT_SUPPORTED)
+
+
+def _refused(context: pdu.PresentationContext, result: int) -> pdu.ContextResult:
+    return pdu.ContextResult(context.id, result, uids.IMPLICIT_LITTLE)
+
+
+def _results_of_profile(
+    request: pdu.AssociateRequest, profile: "Profile"
+) -> tuple[pdu.ContextResult, ...]:
+    listed = dict(profile.contexts)
+    with_role = {role.sop_class for role in request.roles}
+    results = []
+    for context in request.contexts:
+        abstract = context.abstract_syntax
+        if abstract not in listed:
+            result = _refused(context, ABSTRACT_SYNTAX_NOT_SUPPORTED)
+        else:
+            result = _first_common(context, listed[abstract])
+            # A requestor that says nothing of roles is an SCU (PS3.7 annex D.3.3.4).
+            scp_only = profile.roles.get(abstract) == "SCP" and abstract not in with_role
+            if scp_only and result.result == ACCEPTED:
+                result = _refused(context, NO_REASON)
+        results.append(result)
+    return tuple(results)
+
+
+def _with_profile_items(
+    accept: pdu.AssociateAccept, request: pdu.AssociateRequest, profile: "Profile"
+) -> pdu.AssociateAccept:
+    """Add the roles that are agreed to, and what the profile says about accepted classes."""
+    proposed: dict[str, pdu.RoleSelection] = {}
+    for role in request.roles:
+        proposed.setdefault(role.sop_class, role)
+    accepted = [
+        context.abstract_syntax
+        for context, result in zip(request.contexts, accept.contexts, strict=True)
+        if result.result == ACCEPTED
+    ]
+    return accept._replace(
+        roles=tuple(
+            _agreed(proposed[abstract], profile.roles[abstract])
+            for abstract in accepted
+            if abstract in proposed and abstract in profile.roles
+        ),
+        extended=tuple(
+            pdu.ExtendedNegotiation(abstract, information)
+            for abstract, information in profile.extended.items()
+            if abstract in accepted
+        ),
+    )
+
+
+def _agreed(proposed: pdu.RoleSelection, own: str) -> pdu.RoleSelection:
+    """Return the roles that both sides want; may be none at all."""
+    # Who proposes neither role has said nothing, and gets what there is.
+    nothing = not proposed.scu and not proposed.scp
+    return pdu.RoleSelection(
+        proposed.sop_class,
+        scu=own != "SCP" and (proposed.scu or nothing),
+        scp=own != "SCU" and (proposed.scp or nothing),
+    )
 
 
 def send_limit(peer_max: int, own_max: int = 131072) -> int:
