@@ -175,6 +175,8 @@ def _scan(
                         stack.append((_IN_GROUP, limit, tag | 0xFFFF, sequence_end, want))
                         limit = boundary
             elif kind == _SEQUENCE:
+                if not element:
+                    return None
                 if length:
                     if not depth and tag < _SOP_INSTANCE:
                         return None
