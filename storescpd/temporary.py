@@ -13,17 +13,26 @@ from contextlib import suppress
 
 _PREFIX, _SUFFIX = ".storescpd-", ".part"
 _NO_TMPFILE = frozenset((errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL))
+_NO_LINKS = frozenset((errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS))
 _serial = itertools.count()
 
 
 class Folder:
     """A folder for objects, held open, so that names are looked up below it and nowhere else."""
 
-    def __init__(self, path: str) -> None:
-        """Open the folder. Raises OSError."""
-        self.path = path
-        self.fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    def __init__(self, path: str, parent: "Folder | None" = None) -> None:
+        """Open the folder; a path below ``parent`` starts there. Raises OSError."""
+        self.path = path if parent is None else parent.join(path)
+        self.fd: int = os.open(
+            path,
+            os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC,
+            dir_fd=None if parent is None else parent.fd,
+        )
         self.nameless = True  # until the file system says that it has no O_TMPFILE
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        os.close(self.fd)
 
     def join(self, name: str) -> str:
         """Return the path of a file in the folder, for messages."""
@@ -61,7 +70,7 @@ class Temporary:
 
     def __init__(self, folder: Folder) -> None:
         """Create the file in the folder. Raises OSError."""
-        self._folder = folder
+        self.folder = folder
         self._name = ""
         self.size = 0
         if folder.nameless:
@@ -117,7 +126,7 @@ class Temporary:
 
         Returns whether a file of that name was replaced. The file is closed in any case.
         """
-        folder = self._folder
+        folder = self.folder
         try:
             if not self._name:
                 try:
@@ -133,9 +142,55 @@ class Temporary:
         finally:
             self.discard()
 
+    def publish_new(self, name: str) -> None:
+        """Give the file a name that no file has, whoever else is after it; then close it.
+
+        Raises FileExistsError, after which another name may be tried, and OSError.
+        """
+        if self._name:
+            self._reserve(name)
+        else:
+            self._link(name)
+        self.discard()
+
+    def move(self, folder: Folder) -> None:
+        """Publish into another folder, on whatever file system it is. Raises OSError."""
+        if os.fstat(folder.fd).st_dev != os.fstat(self.folder.fd).st_dev:
+            other = Temporary(folder)
+            try:
+                other.copy_from(self.fd, 0, os.fstat(self.fd).st_size)
+            except OSError:
+                other.discard()
+                raise
+            self.discard()
+            self.fd, self._name = other.fd, other._name
+        elif self._name:
+            name = _temporary_name()
+            os.rename(self._name, name, src_dir_fd=self.folder.fd, dst_dir_fd=folder.fd)
+            self._name = name
+        self.folder = folder
+
     def _link(self, name: str) -> None:
         # linkat(2) by way of /proc, the one that needs no privilege.
-        os.link(f"/proc/self/fd/{self.fd}", name, dst_dir_fd=self._folder.fd, follow_symlinks=True)
+        os.link(f"/proc/self/fd/{self.fd}", name, dst_dir_fd=self.folder.fd, follow_symlinks=True)
+
+    def _reserve(self, name: str) -> None:
+        """Take a name with the temporary one."""
+        folder_fd = self.folder.fd
+        try:
+            os.link(self._name, name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
+            return
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+        # No hard links here: for a moment there is an empty file.
+        os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=folder_fd))
+        try:
+            os.rename(self._name, name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
+        except OSError:
+            os.unlink(name, dir_fd=folder_fd)
+            raise
+        self._name = ""
 
     def discard(self) -> None:
         """Close the file; what has no name by now is gone. May be called again."""
@@ -144,7 +199,7 @@ class Temporary:
         if self._name:
             # If somebody tidied up already, all the better.
             with suppress(FileNotFoundError):
-                os.unlink(self._name, dir_fd=self._folder.fd)
+                os.unlink(self._name, dir_fd=self.folder.fd)
             self._name = ""
         os.close(self.fd)
         self.fd = -1
