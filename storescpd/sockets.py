@@ -11,6 +11,8 @@ import stat
 from collections.abc import Iterator, Mapping, MutableMapping
 from typing import TypeAlias, cast
 
+from dcmstore.transport import set_buffer_length
+
 BACKLOG = 128
 SYSTEMD_FIRST_FD = 3
 INITIALIZATION_ERROR = "0006:031c"
@@ -188,6 +190,7 @@ def _bound(family: int, sockaddr: SocketAddress, *, dual_stack: bool = False) ->
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not dual_stack)
+        set_buffer_length(listener)
         listener.bind(sockaddr)
         listener.listen(BACKLOG)
         listener.setblocking(False)
