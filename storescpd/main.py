@@ -11,20 +11,31 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from typing import TYPE_CHECKING
 
 from dcmstore import cmdline, dictionary
 from storescpd import daemon, session, sockets
 from storescpd.access import AccessError, Wrappers
 from storescpd.children import EXIT_DENIED
+from storescpd.events import Events
 from storescpd.master import Master, Settings, peer_name
 from storescpd.notify import Notifier
 from storescpd.options import PROGRAM
 from storescpd.origin import Origin
 from storescpd.paths import make_absolute
 from storescpd.pidfile import PidFile
-from storescpd.service import Configured, ServiceError, rejecting
+from storescpd.service import (
+    Configured,
+    ServiceError,
+    load_dictionaries,
+    load_profile,
+    rejecting,
+)
 from storescpd.signals import SignalPipe
 from storescpd.spare import Accepted
+
+if TYPE_CHECKING:
+    from dcmstore.profiles import Profile
 
 log = logging.getLogger("dcmtk.apps.storescp")
 
@@ -38,15 +49,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv if argv is None else argv
     origin = Origin(stdin_is_closed=0 in daemon.open_standard_fds())
     program = cmdline.program_name(PROGRAM, argv[0])
-    options = cmdline.parse(
-        PROGRAM,
-        argv,
-        origin.hooks(),
-        port_needed=not sockets.offered_by_systemd(),
-        report=partial(_say_to_syslog, program) if sockets.stderr_is_the_peer() else None,
-    )
+    profiles: list[Profile | None] = []
+
+    def read_profile(options: cmdline.Options) -> None:
+        profiles.append(load_profile(options))
+
     try:
-        return _run(options, program, origin)
+        options = cmdline.parse(
+            PROGRAM,
+            argv,
+            # What is wrong with a profile is told before what is wrong with later options.
+            {**origin.hooks(), "config-file": read_profile},
+            port_needed=not sockets.offered_by_systemd(),
+            report=partial(_say_to_syslog, program) if sockets.stderr_is_the_peer() else None,
+        )
+        return _run(options, program, origin, profiles[0] if profiles else None)
     except sockets.PrivilegeError as error:
         log.critical("%s", error)
     except sockets.SocketError as error:
@@ -66,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1
 
 
-def _run(options: cmdline.Options, program: str, origin: Origin) -> int:
+def _run(options: cmdline.Options, program: str, origin: Origin, profile: "Profile | None") -> int:
     if origin.is_inetd and options.syslog:
         _log_to_syslog(program)
     if options.daemon or options.chdir is not None:
@@ -79,14 +96,16 @@ def _run(options: cmdline.Options, program: str, origin: Origin) -> int:
         own_sockets = origin.sockets(options)
         daemon.drop_privileges(identity)
         wrappers = _wrappers(options, program)
-        configured = Configured(options, program)
+        configured = Configured(options, program, profile)
         _enter_surroundings(options)
         if options.check_config:
             return 0
         configured.tidy()
-        if not options.inetd and not configured.service.store.bit_preserving:
-            # Data sets in implicit VR need it; children get it free.
-            dictionary.preload()
+        if configured.reads_data_sets:
+            if not options.inetd:
+                # Data sets in implicit VR need it; children get it free.
+                dictionary.preload()
+            load_dictionaries()
         tell_started = _detach(options)
         if pid_file is not None:
             pid_file.rewrite()
@@ -122,9 +141,16 @@ def _listen(
         if accepted is not None:
             _serve_and_exit(accepted, configured, wrappers)
         return
-    while (accepted := master.accept_one()) is not None:
+    while (accepted := _accept_one(master, configured.events)) is not None:
         if not _serve(accepted, configured, wrappers):
             master.deny(accepted.peer)
+
+
+def _accept_one(master: Master, events: Events | None) -> Accepted | None:
+    """Wait for the next association, and meanwhile for the end of a study."""
+    if events is None:
+        return master.accept_one()
+    return master.accept_one(events.wait(), events.idle)
 
 
 def _serve(accepted: Accepted, configured: Configured, wrappers: Wrappers | None) -> bool:

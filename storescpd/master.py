@@ -86,6 +86,7 @@ class Master:
         self._paused_until: float | None = None
         self._status_at: float | None = None
         self._watchdog_at: float | None = None
+        self._expiry_at: float | None = None
         self._status_sent = self._started
         self._last_connection = -_RUSH
         self._rush_until: float | None = None
@@ -127,16 +128,20 @@ class Master:
             if not ready and self._is_idle():
                 break
             self._keep_time()
-        self._children.dismiss_spare()
+        self._children.see_off()
         return None
 
-    def accept_one(self) -> Accepted | None:
+    def accept_one(
+        self, wait: float | None = None, expired: Callable[[], None] | None = None
+    ) -> Accepted | None:
         """Return the next connection in this very process (``--single-process``).
 
-        None when told to stop, or when idle for too long.
+        None when told to stop, or when idle for too long. When nobody came for ``wait`` seconds,
+        ``expired`` is called, once.
         """
         self._signals.attach()
         self._idle_since = time.monotonic()
+        self._expiry_at = None if wait is None else self._idle_since + wait
         while not self._stopping:
             ready = self._wait()
             if self._signals.fd in ready:
@@ -147,10 +152,19 @@ class Master:
                     if accepted is not None:
                         self._served += 1
                         return accepted
+            if expired is not None and self._has_expired():
+                expired()
             if not ready and self._is_idle():
                 break
             self._keep_time()
         return None
+
+    def _has_expired(self) -> bool:
+        """Whether the wait of `accept_one` is over; true only once."""
+        if self._expiry_at is None or time.monotonic() < self._expiry_at:
+            return False
+        self._expiry_at = None
+        return True
 
     def deny(self, peer: str) -> None:
         """Count and log a peer that access control turned away."""
@@ -202,6 +216,7 @@ class Master:
                 self._status_at,
                 self._watchdog_at,
                 self._rush_until,
+                self._expiry_at,
                 self._idle_at(),
             )
             if at is not None

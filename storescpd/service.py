@@ -2,16 +2,31 @@
 
 import logging
 import os
+from typing import TYPE_CHECKING
 
-from dcmstore import cmdline, dataset, negotiation
+from dcmstore import cmdline, dataset, dictionary, negotiation, uids
 from storescpd import session
+from storescpd.events import Events
+from storescpd.hooks import Hooks
+from storescpd.placement import Naming, Placement
 from storescpd.storage import StoreOptions
+from storescpd.studies import Studies
 from storescpd.temporary import Folder
+
+if TYPE_CHECKING:
+    from dcmstore.profiles import Profile
 
 log = logging.getLogger("dcmtk.apps.storescp")
 
 # A peer that is one too many gets no more time than this to send its request.
 _REJECTION_TIMEOUT = 5.0
+
+_OUTPUT_SYNTAXES = {
+    "write-xfer-little": uids.EXPLICIT_LITTLE,
+    "write-xfer-big": uids.EXPLICIT_BIG,
+    "write-xfer-implicit": uids.IMPLICIT_LITTLE,
+    "write-xfer-deflated": uids.DEFLATED,
+}
 
 
 class ServiceError(Exception):
@@ -24,11 +39,26 @@ class Configured:
     Raises ServiceError.
     """
 
-    def __init__(self, options: cmdline.Options, program: str) -> None:
+    def __init__(
+        self, options: cmdline.Options, program: str, profile: "Profile | None" = None
+    ) -> None:
+        """``profile`` is what ``load_profile`` makes of the options."""
         self._options = options
         self._program = program
         self._folder = _output_folder(options)
-        self.service = self._build()
+        # What goes from one association to the next, and through a reload.
+        self._studies = _studies(options)
+        self._placement = _placement(options, self._folder, self._studies)
+        self.events = _events(options, self._studies)
+        self.service = self._build(profile)
+
+    @property
+    def reads_data_sets(self) -> bool:
+        """Whether data sets are parsed, and not only kept."""
+        options = self._options
+        return options.bitpreserving == "normal" or (
+            options.sort is not None and not options.ignore
+        )
 
     def reload(self) -> None:
         """Read files that the options name again, for associations to come.
@@ -36,7 +66,7 @@ class Configured:
         With a mistake in them everything stays as it was.
         """
         try:
-            self.service = self._build()
+            self.service = self._build(load_profile(self._options))
         except ServiceError as error:
             log.error("%s; still working as before", error)
 
@@ -45,7 +75,7 @@ class Configured:
         if not self._options.ignore:
             self._folder.remove_leftovers()
 
-    def _build(self) -> session.Service:
+    def _build(self, profile: "Profile | None") -> session.Service:
         options = self._options
         bit_preserving = options.bitpreserving == "bit-preserving"
         return session.Service(
@@ -57,6 +87,7 @@ class Configured:
                 refuse=options.refuse,
                 reject_anonymous=options.reject,
                 max_pdu=options.max_pdu & ~1,
+                profile=profile,
             ),
             store=StoreOptions(
                 folder=None if options.ignore else self._folder,
@@ -64,7 +95,8 @@ class Configured:
                 bit_preserving=bit_preserving,
                 meta_header=options.fileformat == "write-file",
                 extension=options.filename_extension or "",
-                output=dataset.OutputOptions(),
+                output=dataset.OutputOptions() if bit_preserving else _output(options),
+                placement=self._placement,
             ),
             socket_timeout=options.socket_timeout if options.socket_timeout > 0 else None,
             acse_timeout=options.acse_timeout,
@@ -73,7 +105,38 @@ class Configured:
             grace=options.grace_period,
             in_child=options.process == "fork",
             verbose_pc=options.verbose_pc,
+            events=self.events,
+            switches=_switches(options),
         )
+
+
+def load_profile(options: cmdline.Options) -> "Profile | None":
+    """Return the profile that ``--config-file`` names, if it is there. Raises ServiceError."""
+    if options.config_file is None:
+        return None
+    from dcmstore import profiles  # few runs need it
+
+    path, name = options.config_file
+    try:
+        loaded = profiles.load(path)
+    except profiles.ProfileError as error:
+        raise ServiceError(f"cannot read config file: {error.text}") from error
+    try:
+        return loaded.acceptor(name)
+    except profiles.ProfileError as error:
+        raise ServiceError(error.text) from error
+
+
+def load_dictionaries() -> None:
+    """Add the dictionaries that DCMDICTPATH names to the one that is built in."""
+    paths = [path for path in os.environ.get("DCMDICTPATH", "").split(os.pathsep) if path]
+    if not paths:
+        return
+    failed = dictionary.load_dictionaries(paths)
+    for path, reason in failed:
+        log.warning("cannot load data dictionary %s: %s", path, reason)
+    if len(failed) == len(paths):
+        log.warning("no data dictionary loaded, check environment variable: DCMDICTPATH")
 
 
 def rejecting(service: session.Service) -> session.Service:
@@ -83,6 +146,65 @@ def rejecting(service: session.Service) -> session.Service:
         acse_timeout=min(service.acse_timeout, _REJECTION_TIMEOUT),
         socket_timeout=_REJECTION_TIMEOUT,
     )
+
+
+def _output(options: cmdline.Options) -> dataset.OutputOptions:
+    return dataset.OutputOptions(
+        transfer_syntax=_OUTPUT_SYNTAXES.get(options.write_xfer),
+        group_length=options.grouplen.removeprefix("group-length-"),
+        lengths=options.seqlen.removeprefix("length-"),
+        padding=options.padding_create if options.padding == "padding-create" else None,
+        new_vr=options.newvr == "enable-new-vr",
+        convert_un=options.un == "convert-un",
+        compression_level=options.compression_level,
+    )
+
+
+def _studies(options: cmdline.Options) -> Studies | None:
+    if options.sort is None or options.ignore:
+        return None
+    return Studies(options.eostudy_timeout, remember=options.rename_on_eostudy)
+
+
+def _placement(
+    options: cmdline.Options, folder: Folder, studies: Studies | None
+) -> Placement | None:
+    """What finds places for objects, unless their instance UIDs are all that takes."""
+    files = options.filename
+    if options.timenames and files == "default-filenames":
+        files = "timenames"
+    if options.ignore or (files == "default-filenames" and studies is None):
+        return None
+    prefixes = {
+        "sort-conc-studies": options.sort_conc_studies,
+        "sort-on-study-uid": options.sort_on_study_uid,
+    }
+    extension = options.filename_extension or ""
+    names = Naming(files, extension, options.sort, prefixes.get(options.sort) or "")
+    return Placement(folder, names, studies)
+
+
+def _events(options: cmdline.Options, studies: Studies | None) -> Events | None:
+    commands = (options.exec_on_reception, options.exec_on_eostudy)
+    hooks = None
+    if any(command is not None for command in commands):
+        hooks = Hooks(*commands, wait=options.exec_sync or options.process == "fork")
+    if hooks is None and studies is None:
+        return None
+    return Events(
+        hooks,
+        studies,
+        renames=options.rename_on_eostudy,
+        time_names=options.timenames,
+        looks_up=not options.disable_host_lookup,
+    )
+
+
+def _switches(options: cmdline.Options) -> session.Switches | None:
+    switches = session.Switches(
+        options.sleep_after, options.sleep_during, options.abort_after, options.abort_during
+    )
+    return switches if any(switches) else None
 
 
 def _output_folder(options: cmdline.Options) -> Folder:

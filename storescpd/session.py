@@ -16,6 +16,8 @@ from dcmstore.errors import AssociationError, LocalError, PeerError
 from dcmstore.text import printable
 from dcmstore.transport import PEER_GONE, Interrupted, Link, TimedOut
 from storescpd import title
+from storescpd.events import Events
+from storescpd.normal import NormalIncoming
 from storescpd.signals import Stop
 from storescpd.storage import Incoming, StoreOptions, log_class
 
@@ -26,8 +28,20 @@ progress_log = logging.getLogger("dcmtk.apps.storescp.progress")
 _BAD_COMMAND = PeerError("0006:0201", "DIMSE Bad command type")
 
 
+class Switches(NamedTuple):
+    """What makes a daemon a difficult peer, for tests of senders; times in seconds."""
+
+    sleep_after: int
+    sleep_during: int
+    abort_after: bool
+    abort_during: bool
+
+
 class Service(NamedTuple):
-    """What this daemon does for every association; times in seconds, None for ever."""
+    """What this daemon does for every association; times in seconds, None for ever.
+
+    ``events`` and ``switches`` are None if there are none.
+    """
 
     program: str
     policy: negotiation.Policy
@@ -39,6 +53,12 @@ class Service(NamedTuple):
     grace: float
     in_child: bool
     verbose_pc: bool
+    events: Events | None = None
+    switches: Switches | None = None
+
+
+class _AbortOrdered(Exception):
+    """The command line wants the association aborted here."""
 
 
 def serve(connection: socket.socket, peer: str, service: Service) -> None:
@@ -68,6 +88,9 @@ class Session:
         self._connection = link.connection
         self._peer = peer
         self._service = service
+        self._events = service.events
+        self._switches = service.switches
+        self._incoming_class = Incoming if service.store.bit_preserving else NormalIncoming
         self._incoming: Incoming | None = None
         self._request: StoreRequest | None = None
         self._request_context = 0
@@ -76,6 +99,8 @@ class Session:
         self._limit = 0
         self._objects = 0
         self._bytes = 0
+        # Whether a data set may take another time to come than the next command.
+        self._timed = service.dimse_timeout is not None or service.events is not None
         self._dots = progress_log.getEffectiveLevel() == logging.INFO
         self._debug = log.isEnabledFor(logging.DEBUG)
         level = logging.INFO if service.verbose_pc else logging.DEBUG
@@ -91,6 +116,9 @@ class Session:
             self._serve()
         except Interrupted:
             log.info("aborting the association, the daemon has been told to stop")
+            self._part(self._connection.abort())
+        except _AbortOrdered:
+            log.info("ABORT initiated (due to command line options)")
             self._part(self._connection.abort())
         except DataSetError as error:
             net_log.warning(
@@ -167,6 +195,9 @@ class Session:
         if self._parameter_level:
             log.log(self._parameter_level, "%s", dumps.sent_accept(request, answer))
         self._show()
+        if self._events is not None:
+            self._events.meet(self._calling, self._called, self._peer)
+            self._link.set_patience(self._until_idle())
         return True
 
     def _ended(self) -> None:
@@ -184,6 +215,12 @@ class Session:
         if not self._established:
             log.error("Receiving Association failed: 0006:031a DUL network read timeout")
             return False
+        if self._request is None:
+            # It was the end of a study that has been waited for.
+            if self._events is not None:
+                self._events.idle()
+            self._link.set_patience(self._until_idle())
+            return True
         log.error(
             "Store SCP Failed: 0006:0207 DIMSE No data available (timeout in non-blocking mode)"
         )
@@ -191,8 +228,17 @@ class Session:
         self._drop()
         self._request = None
         self._connection.abandon_data()
-        self._link.set_patience(None)
+        self._link.set_patience(self._until_idle())
         return True
+
+    def _until_idle(self) -> float | None:
+        """Return how long to wait for the next command before a study ends, None if none does.
+
+        The time-out of the socket holds as well.
+        """
+        wait = None if self._events is None else self._events.wait()
+        limit = self._service.socket_timeout
+        return None if wait is None or (limit is not None and wait >= limit) else wait
 
     def _fail(self, error: AssociationError) -> None:
         if not self._established:
@@ -249,6 +295,9 @@ class Session:
             context_id,
             command.EchoResponse(request.message_id, command.SUCCESS, request.sop_class),
         )
+        if self._events is not None:
+            self._events.served()
+            self._link.set_patience(self._until_idle())
 
     def _begin(self, context_id: int, request: StoreRequest) -> None:
         if self._debug:
@@ -261,22 +310,26 @@ class Session:
                 log_class(request.sop_class),
             )
         self._request, self._request_context = request, context_id
+        if self._switches is not None:
+            self._link.pause(self._switches.sleep_during)
         if self._dots:
             sys.stdout.write("RECV: ")
             sys.stdout.flush()
-        if self._service.dimse_timeout is not None:
+        if self._timed:
             self._link.set_patience(self._service.dimse_timeout)
 
     def _take(self, context_id: int, views: list[memoryview], last: bool) -> None:
         request = self._request
         assert request is not None
+        if self._switches is not None:
+            self._obey(self._switches, len(views), last)
         if self._dots:
             sys.stdout.write("." * len(views) + ("\n" if last else ""))
             sys.stdout.flush()
         incoming = self._incoming
         if incoming is None:
             # Only now is the transfer syntax known: that of the context the data come on.
-            incoming = self._incoming = Incoming(
+            incoming = self._incoming = self._incoming_class(
                 self._service.store,
                 request,
                 self._connection.accepted[context_id],
@@ -285,8 +338,6 @@ class Session:
         incoming.write(views, last)
         if not last:
             return
-        if self._service.dimse_timeout is not None:
-            self._link.set_patience(None)
         status = incoming.finish()
         self._incoming = self._request = None
         self._objects += 1
@@ -297,8 +348,24 @@ class Session:
                 request.message_id, status, request.sop_class, request.sop_instance
             ),
         )
+        if self._events is not None:
+            self._events.received(request, incoming)
+        if self._timed:
+            self._link.set_patience(self._until_idle())
         if self._objects < 64 or not self._objects % 16:
             self._show()
+        if self._switches is not None:
+            self._link.pause(self._switches.sleep_after)
+
+    def _obey(self, switches: Switches, parts: int, last: bool) -> None:
+        """Sleep at each part of an object and at its end, or abort, as the command line wants."""
+        if switches.abort_during:
+            raise _AbortOrdered
+        self._link.pause(switches.sleep_during * parts)
+        if last:
+            if switches.abort_after:
+                raise _AbortOrdered
+            self._link.pause(switches.sleep_during)
 
     def _respond(self, context_id: int, response: command.CommandSet) -> None:
         self._link.send(self._connection.message(context_id, command.encode(response), self._limit))

@@ -1,33 +1,30 @@
-"""One received object: where its bytes go, what is checked, and the status that answers it.
+"""One received object: where its bytes go, its name, and the status that answers it.
 
 The file meta header is known from the request, so it is written first and the data set streams
-behind it. In normal mode the data set is walked where it lies when the last fragment is in;
-nearly always its bytes are what the output options ask for, and the file is published as it is.
+behind it. What normal mode makes of the data set is in ``normal``.
 """
 
 import logging
-import mmap
 import os
 from typing import NamedTuple
 
 from dcmstore import command, part10, uids
-from dcmstore.dataset import Findings, OutputOptions
-from dcmstore.elements import inspect
+from dcmstore.dataset import DataSetError, Findings, OutputOptions
 from storescpd import naming
+from storescpd.placement import NoFolderError, NoStudyError, Place, Placement
+from storescpd.rewriting import Received, inflated
 from storescpd.temporary import Folder, Temporary
 
 log = logging.getLogger("dcmtk.apps.storescp")
-data_log = logging.getLogger("dcmtk.dcmdata")
-
-# What the reference calls an object of no class at all.
-_GENERIC_CLASS = "1.2.276.0.7230010.3.1.0.1"
 
 
 class StoreOptions(NamedTuple):
     """How objects are kept.
 
     ``folder`` is None when they are only received; ``spool`` then takes the bytes that normal
-    mode must walk. ``output`` says how data sets are to be encoded.
+    mode must walk. ``output`` says how data sets are to be encoded. ``placement`` is there if
+    objects are not simply named after their instance UIDs. ``store_unparseable`` keeps what
+    normal mode cannot parse, instead of aborting the association.
     """
 
     folder: Folder | None
@@ -36,13 +33,15 @@ class StoreOptions(NamedTuple):
     meta_header: bool
     extension: str
     output: OutputOptions
+    placement: Placement | None = None
+    store_unparseable: bool = False
 
 
 class Incoming:
     """One object that is coming in: ``write`` its fragments, then ``finish`` or ``discard`` it.
 
-    Errors of the disk do not end the association: the rest of the object is taken and dropped,
-    and ``finish`` returns the status that says so.
+    This class keeps it bit by bit. Errors of the disk do not end the association: the rest of
+    the object is taken and dropped, and ``finish`` returns the status that says so.
     """
 
     def __init__(
@@ -55,18 +54,23 @@ class Incoming:
         self._options = options
         self._request = request
         self._transfer_syntax = transfer_syntax
+        self._output = options.output
         self._calling = calling
         self._error: OSError | None = None
+        self._unparseable = ""
         self._findings: Findings | None = None
         self._file: Temporary | None = None
+        self._source: Received | None = None
+        self._place: Place | None = None
         self._begun = False
         self._data_start = 0
         self.received = 0
+        # The file's name; empty as long as there is none, and where nothing is kept.
         self.name = ""
         target = options.folder or options.spool
         if target is None:
             return
-        if options.folder is not None:
+        if options.folder is not None and options.placement is None:
             self.name, replaced = naming.object_name(
                 request.sop_class, request.sop_instance, options.extension
             )
@@ -78,33 +82,33 @@ class Incoming:
             self._error = error
 
     @property
+    def folder(self) -> str | None:
+        """The path of the folder that the object goes to, None if it is not kept."""
+        if self._place is not None:
+            return self._place.folder.path
+        return None if self._options.folder is None else self._options.folder.path
+
+    @property
     def path(self) -> str:
         """Where the object is to go, for messages."""
-        folder = self._options.folder
-        return folder.join(self.name) if folder is not None else ""
+        return os.path.join(self.folder or "", self.name)
+
+    @property
+    def study(self) -> str | None:
+        """The Study Instance UID, None if nobody has looked for it."""
+        return None if self._findings is None else self._findings.study_instance
 
     def write(self, views: list[memoryview], last: bool) -> None:
-        """Take the next fragments of the data set.
-
-        Raises DataSetError if a whole data set in one fragment cannot be parsed.
-        """
+        """Take the next fragments of the data set. Raises DataSetError as ``finish`` does."""
         self.received += sum(map(len, views))
         if self._file is None:
             return
         try:
             if self._begun:
                 self._file.write(views)
-                return
-            self._begun = True
-            if last and len(views) == 1 and self.received and not self._options.bit_preserving:
-                # The whole data set is in memory, so it need not be mapped to be walked;
-                # and bytes are walked twice as fast as a view of a mapping.
-                self._findings = inspect(
-                    bytes(views[0]), 0, self._transfer_syntax, self._options.output
-                )
-            header = self._header(self._request.sop_class, self._request.sop_instance)
-            self._data_start = len(header)
-            self._file.write([header, *views])
+            else:
+                self._begun = True
+                self._begin(self._file, views, last)
         except OSError as error:
             self._fail(error)
 
@@ -114,9 +118,14 @@ class Incoming:
         Raises DataSetError if normal mode cannot parse the data set: nothing is stored then.
         """
         try:
-            if self._options.bit_preserving:
-                return self._finish_unchecked()
-            return self._finish_checked()
+            return self._finish()
+        except NoStudyError as error:
+            log.error("%s", error)
+            return command.CANNOT_UNDERSTAND
+        except NoFolderError as error:
+            self.name = error.name
+            log.error("cannot write DICOM file: %s: %s", error.path, error.reason)
+            return command.OUT_OF_RESOURCES
         finally:
             self.discard()
 
@@ -125,20 +134,22 @@ class Incoming:
         if self._file is not None:
             self._file.discard()
             self._file = None
+        if self._source is not None and self._source.file is not None:
+            self._source.file.discard()
 
-    def _header(self, sop_class: str, sop_instance: str) -> bytes:
-        if not self._options.meta_header:
-            return b""
-        return part10.meta_header(sop_class, sop_instance, self._transfer_syntax, self._calling)
+    # What another mode does in its own way
 
-    def _fail(self, error: OSError) -> None:
-        self._error = error
-        self.discard()
+    def _begin(self, file: Temporary, views: list[memoryview], last: bool) -> None:
+        """Take the first fragments, which may be the last. Raises OSError and DataSetError."""
+        file.write([self._first_header(), *views])
 
-    def _finish_unchecked(self) -> int:
-        if self._file is not None and self._options.folder is not None:
+    def _finish(self) -> int:
+        placement = self._options.placement
+        if placement is not None and (self._error is None or not placement.sorts):
+            self._find_place(placement)
+        if self._error is None and self._options.folder is not None:
             try:
-                self._file.publish(self.name)
+                self._publish()
             except OSError as error:
                 self._error = error
         if self._error is not None:
@@ -150,80 +161,78 @@ class Incoming:
             return command.OUT_OF_RESOURCES
         return command.SUCCESS
 
-    def _finish_checked(self) -> int:
-        findings = self._walk() if self._error is None else None
-        if findings is not None:
-            for warning in findings.warnings:
-                data_log.warning("%s", warning)
-            if findings.reasons and log.isEnabledFor(logging.DEBUG):
-                for reason in findings.reasons:
-                    log.debug("data set is to be encoded anew: %s", reason)
-        if self._options.folder is None:
-            return command.SUCCESS
-        if log.isEnabledFor(logging.INFO):
-            log.info("storing DICOM file: %s", self.path)
-        if self._error is not None:
-            return self._cannot_write(self._error.strerror)
-        if findings is None:
-            return self._cannot_write("data set is empty")
-        if findings.unwritable:
-            return self._cannot_write(findings.unwritable)
-        try:
-            self._correct_header(findings)
-            assert self._file is not None
-            replaced = self._file.publish(self.name)
-        except OSError as error:
-            return self._cannot_write(error.strerror)
-        if replaced:
-            log.warning("DICOM file already exists, overwriting: %s", self.path)
-        return self._compare(findings)
+    def _find_place(self, placement: Placement) -> None:
+        """Find the place of an object whose data set may be anything."""
+        if placement.sorts:
+            try:
+                self._findings = self._walk()
+            except DataSetError as error:
+                self._unparseable = error.text
+            except OSError as error:
+                self._fail(error)
+                return
+        self._settle(placement)
+        if self._unparseable:
+            log.warning("not sorted, since unparseable: %s: %s", self.path, self._unparseable)
 
-    def _walk(self) -> Findings | None:
-        """Walk the data set; None for one of no bytes at all, which has nothing to be walked."""
-        if self._findings is not None:
-            return self._findings
-        if self._file is None or self.received == 0:
-            return None
-        with mmap.mmap(self._file.fd, 0, access=mmap.ACCESS_READ) as data:
-            return inspect(data, self._data_start, self._transfer_syntax, self._options.output)
+    # What all modes do
 
-    def _correct_header(self, findings: Findings) -> None:
-        """Make the meta header name the UIDs of the data set, where the request had others."""
-        request = self._request
-        if (findings.sop_class, findings.sop_instance) == request[1:3]:
-            return
-        old = self._file
-        if not self._options.meta_header or old is None or self._options.folder is None:
-            return
-        header = self._header(
-            findings.sop_class or _GENERIC_CLASS,
-            findings.sop_instance or naming.new_uid(os.urandom(16)),
-        )
-        if len(header) == self._data_start:
-            os.pwrite(old.fd, header, 0)
-            return
-        new = Temporary(self._options.folder)
-        try:
-            new.write((header,))
-            new.copy_from(old.fd, self._data_start, self.received)
-        except OSError:
-            new.discard()
-            raise
-        old.discard()
-        self._file = new
+    def _first_header(self) -> bytes:
+        """Return the meta header as the request has it, and note where the data set starts."""
+        header = self._header(self._request.sop_class, self._request.sop_instance)
+        self._data_start = len(header)
+        return header
 
-    def _compare(self, findings: Findings) -> int:
-        """Return what the data set's UIDs are worth against the request's; the file stays."""
-        if not findings.sop_class or not findings.sop_instance:
-            log.error("bad DICOM file: %s", self.path)
-            return command.CANNOT_UNDERSTAND
-        if (findings.sop_class, findings.sop_instance) != self._request[1:3]:
-            return command.DATA_SET_MISMATCH
-        return command.SUCCESS
+    def _header(self, sop_class: str, sop_instance: str, transfer_syntax: str = "") -> bytes:
+        if not self._options.meta_header:
+            return b""
+        written = transfer_syntax or self._output.transfer_syntax or self._transfer_syntax
+        return part10.meta_header(sop_class, sop_instance, written, self._calling)
 
-    def _cannot_write(self, reason: str | None) -> int:
-        log.error("cannot write DICOM file: %s: %s", self.path, reason)
-        return command.OUT_OF_RESOURCES
+    def _fail(self, error: OSError) -> None:
+        self._error = error
+        self.discard()
+
+    def _walk(self) -> Findings:
+        """Walk a data set that is in the file. Raises DataSetError and OSError."""
+        file, syntax = self._file, self._transfer_syntax
+        assert file is not None
+        if not self.received:
+            self._source = Received(syntax)
+        elif syntax == uids.DEFLATED:
+            self._source = inflated(file, self._data_start, syntax)
+        else:
+            self._source = Received(syntax, file=file, start=self._data_start)
+        return self._source.inspect(self._output)
+
+    def _settle(self, placement: Placement) -> None:
+        self._place = placement.place(self._request, self._findings)
+        self.name = self._place.name
+
+    def _publish(self) -> bool:
+        """Give the file its name; return whether it took the place of another one."""
+        file, place, placement = self._file, self._place, self._options.placement
+        assert file is not None
+        if place is None or placement is None:
+            return file.publish(self.name)
+        if place.folder is not self._options.folder:
+            file.move(place.folder)
+        replaced = False
+        if place.exclusive:
+            self._publish_new(file, place, placement)
+        else:
+            replaced = file.publish(place.name)
+        placement.stored(place._replace(name=self.name))
+        return replaced
+
+    def _publish_new(self, file: Temporary, place: Place, placement: Placement) -> None:
+        while True:
+            try:
+                file.publish_new(self.name)
+                return
+            except FileExistsError:
+                # Taken by another process, or by an earlier run.
+                self.name = placement.another(self._request, place)
 
 
 def log_class(sop_class: str) -> str:

@@ -1,0 +1,170 @@
+"""Normal mode: an object's data set is read, tidied up where it needs that, and compared.
+
+The data set is walked where it lies when the last fragment is in. Nearly always its bytes are
+what the output options ask for, and the file is published as it stands.
+"""
+
+import logging
+import os
+
+from dcmstore import command, part10, uids
+from dcmstore.dataset import DataSetError, Findings
+from dcmstore.elements import inspect
+from storescpd import naming
+from storescpd.rewriting import Received
+from storescpd.storage import Incoming
+from storescpd.temporary import Temporary
+
+log = logging.getLogger("dcmtk.apps.storescp")
+data_log = logging.getLogger("dcmtk.dcmdata")
+
+# What the reference calls an object of no class at all.
+_GENERIC_CLASS = "1.2.276.0.7230010.3.1.0.1"
+_PREAMBLE = len(part10.PREAMBLE)
+
+
+class NormalIncoming(Incoming):
+    """One object that is coming in, to be kept in the form that the output options ask for."""
+
+    def _begin(self, file: Temporary, views: list[memoryview], last: bool) -> None:
+        header = self._first_header()
+        if self._output.padding is not None:
+            # A file is filled up together with its header.
+            self._output = self._output._replace(meta_length=len(header) - _PREAMBLE)
+        # Deflated data must not grow in memory, so it goes another way.
+        if last and len(views) == 1 and self.received and self._transfer_syntax != uids.DEFLATED:
+            # The whole data set is in memory, so it need not be mapped to be walked;
+            # and bytes are walked twice as fast as a view of a mapping.
+            whole = bytes(views[0])
+            try:
+                findings = inspect(whole, 0, self._transfer_syntax, self._output)
+            except DataSetError as error:
+                self._forgive(error)
+            else:
+                self._findings = findings
+                if findings.reasons:
+                    # Other bytes will be written.
+                    self._source = Received(self._transfer_syntax, whole)
+                    return
+        file.write([header, *views])
+
+    def _finish(self) -> int:
+        findings = self._read()
+        if findings is not None:
+            for warning in findings.warnings:
+                data_log.warning("%s", warning)
+            if findings.reasons and log.isEnabledFor(logging.DEBUG):
+                for reason in findings.reasons:
+                    log.debug("data set is to be encoded anew: %s", reason)
+        options = self._options
+        if options.folder is None:
+            return command.SUCCESS
+        if options.placement is not None and (self._error is None or not options.placement.sorts):
+            self._settle(options.placement)
+        if log.isEnabledFor(logging.INFO):
+            log.info("storing DICOM file: %s", self.path)
+        if self._error is not None:
+            return self._cannot_write(self._error.strerror)
+        if findings is not None and findings.unwritable:
+            return self._cannot_write(findings.unwritable)
+        try:
+            if findings is None:
+                self._keep_as_received()
+            elif findings.reasons or self._transfer_syntax == uids.DEFLATED:
+                self._rewrite(findings)
+            else:
+                self._correct_header(findings)
+            replaced = self._publish()
+        except OSError as error:
+            return self._cannot_write(error.strerror)
+        if replaced:
+            log.warning("DICOM file already exists, overwriting: %s", self.path)
+        return command.SUCCESS if findings is None else self._compare(findings)
+
+    def _read(self) -> Findings | None:
+        """Walk the data set; None if it cannot be read or, should that be allowed, parsed."""
+        if self._error is not None or self._unparseable or self._file is None:
+            return None
+        if self._findings is None:
+            try:
+                self._findings = self._walk()
+            except DataSetError as error:
+                self._forgive(error)
+            except OSError as error:
+                self._fail(error)
+        return self._findings
+
+    def _forgive(self, error: DataSetError) -> None:
+        if not self._options.store_unparseable:
+            raise error
+        self._unparseable = error.text
+
+    def _rewrite(self, findings: Findings) -> None:
+        """Write the data set once more, in the form that the options ask for."""
+        old, output = self._file, self._output
+        assert old is not None
+        source = self._source or Received(self._transfer_syntax, file=old, start=self._data_start)
+        header = self._header_of(findings)
+        meta_length = len(header) - _PREAMBLE
+        if output.padding is not None and output.meta_length != meta_length:
+            output = output._replace(meta_length=meta_length)
+            findings = source.inspect(output)
+        # A data set that was whole in memory has left the file empty.
+        new = Temporary(old.folder) if old.size else old
+        self._file = new
+        try:
+            new.write((header,))
+            source.write(findings, output, new)
+        finally:
+            if new is not old:
+                old.discard()
+
+    def _correct_header(self, findings: Findings) -> None:
+        """Make the meta header name the UIDs of the data set, where the request had others."""
+        if (findings.sop_class, findings.sop_instance) == self._request[1:3]:
+            return
+        if self._output.padding is not None:
+            # Another header, another length to fill up to.
+            self._rewrite(findings)
+        else:
+            self._replace_header(self._header_of(findings))
+
+    def _header_of(self, findings: Findings) -> bytes:
+        return self._header(
+            findings.sop_class or _GENERIC_CLASS,
+            findings.sop_instance or naming.new_uid(os.urandom(16)),
+        )
+
+    def _keep_as_received(self) -> None:
+        """Keep a data set that cannot be parsed, under the UIDs of the request."""
+        log.warning("storing unparseable data set: %s: %s", self.path, self._unparseable)
+        request = self._request
+        self._replace_header(
+            self._header(request.sop_class, request.sop_instance, self._transfer_syntax)
+        )
+
+    def _replace_header(self, header: bytes) -> None:
+        old = self._file
+        assert old is not None
+        if len(header) == self._data_start:
+            os.pwrite(old.fd, header, 0)
+            return
+        new = self._file = Temporary(old.folder)
+        try:
+            new.write((header,))
+            new.copy_from(old.fd, self._data_start, self.received)
+        finally:
+            old.discard()
+
+    def _compare(self, findings: Findings) -> int:
+        """Return what the data set's UIDs are worth against the request's; the file stays."""
+        if not findings.sop_class or not findings.sop_instance:
+            log.error("bad DICOM file: %s", self.path)
+            return command.CANNOT_UNDERSTAND
+        if (findings.sop_class, findings.sop_instance) != self._request[1:3]:
+            return command.DATA_SET_MISMATCH
+        return command.SUCCESS
+
+    def _cannot_write(self, reason: str | None) -> int:
+        log.error("cannot write DICOM file: %s: %s", self.path, reason)
+        return command.OUT_OF_RESOURCES
