@@ -218,9 +218,10 @@ class Link:
         scrap = bytearray(_DRAIN_SIZE)
         try:
             self._socket.shutdown(socket.SHUT_WR)
-            while (left := deadline - time.monotonic()) > 0 and self._interrupted == in_haste:
+            while (left := deadline - time.monotonic()) > 0:
                 self._set_timeout(socket.SO_RCVTIMEO, left)
-                if not self._socket.recv_into(scrap):
+                # From here on an interruption shortens the receive, as it has the last word.
+                if self._interrupted != in_haste or not self._socket.recv_into(scrap):
                     return
         except OSError:
             # Closed, reset or out of time: there is nothing more to wait for.
