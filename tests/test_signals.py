@@ -18,6 +18,7 @@ from harness.processes import (
     is_listening,
     session_members,
     signal_session,
+    signals_pending,
     wait_until,
 )
 from harness.receivers import OURS, Receiver, assert_no_traceback
@@ -88,18 +89,12 @@ def test_stop_at_once_aborts_associations(
         peer.begin_store(thing, 20_000)
         for number in signals:
             receiver.send_signal(number)
-            wait_until(lambda: _is_caught(receiver.pid), "the signal is taken")
+            # Two of a kind that are pending would become one.
+            wait_until(lambda: not signals_pending(receiver.pid), "the signal is taken")
         peer.expect_abort(0, 0)
     assert receiver.wait() == 0
     assert receiver.names() == []
     wait_until(lambda: not session_members(receiver.pid), "nobody is left")
-
-
-def _is_caught(pid: int) -> bool:
-    """Tell whether no signal is pending for a process: two of a kind would become one."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    pending = [line.split()[1] for line in lines if line.startswith(("SigPnd", "ShdPnd"))]
-    return all(int(mask, 16) == 0 for mask in pending)
 
 
 @pytest.fixture

@@ -92,6 +92,13 @@ def is_zombie(pid: int) -> bool:
     return stat is not None and stat[0] == "Z"
 
 
+def signals_pending(pid: int) -> bool:
+    """Tell whether a process has signals to take."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    masks = [line.split()[1] for line in lines if line.startswith(("SigPnd", "ShdPnd"))]
+    return any(int(mask, 16) for mask in masks)
+
+
 def command_line(pid: int) -> str:
     """Return what ps shows for a process."""
     return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0 ").replace(b"\0", b" ").decode()
