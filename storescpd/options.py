@@ -112,7 +112,6 @@ _PROFILE = Section(
                 *(not_with(row.long) for row in _PREFER.rows if not row.default),
                 not_with("--promiscuous"),
             ),
-            built=False,
         ),
     ),
 )
