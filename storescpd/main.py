@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from dcmstore import cmdline, dictionary
-from storescpd import daemon, session, sockets
+from storescpd import daemon, session, sockets, title
 from storescpd.access import AccessError, Wrappers
 from storescpd.children import EXIT_DENIED
 from storescpd.events import Events
@@ -88,6 +88,7 @@ def _run(options: cmdline.Options, program: str, origin: Origin, profile: "Profi
         _log_to_syslog(program)
     if options.daemon or options.chdir is not None:
         make_absolute(PROGRAM, options)
+    title.prepare()
     notifier = Notifier()
     # Before there is a listener: who sees one may tell the daemon to stop.
     signals = None if options.inetd or options.check_config else SignalPipe()

@@ -17,6 +17,17 @@ def _setter() -> _SetTitle:
     return setproctitle
 
 
+def prepare() -> None:
+    """Find the place of the titles, to be called before the environment changes.
+
+    setproctitle finds it by way of the first variable, and gives up without a word if that is
+    not where the kernel has put it.
+    """
+    from setproctitle import getproctitle
+
+    getproctitle()
+
+
 def master(program: str, listening: str, children: int, limit: int | None) -> None:
     """Show where the master listens and how many associations are served."""
     count = f"{children}/{limit}" if limit else str(children)

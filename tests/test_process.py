@@ -3,6 +3,7 @@
 import os
 import resource
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,15 @@ from conftest import StartReceiver
 from harness import wire
 from harness.objects import small, split_part10
 from harness.peer import Peer
-from harness.processes import command_line, is_alive, is_zombie, wait_until
-from harness.receivers import OURS
+from harness.processes import (
+    PATIENCE,
+    command_line,
+    free_port,
+    is_alive,
+    is_zombie,
+    wait_until,
+)
+from harness.receivers import OURS, argv
 
 FULL = "Maximum number of associations reached, waiting for child process to terminate"
 
@@ -84,6 +92,18 @@ def test_titles(start_receiver: StartReceiver) -> None:
         wait_until(lambda: "[1 objects, 2.0 MB]" in command_line(child), "the title counts")
         peer.release()
     wait_until(lambda: "0/7" in command_line(receiver.pid), "the master counts down")
+
+
+def test_title_when_the_first_variable_of_the_environment_goes(tmp_path: Path) -> None:
+    port = free_port()
+    command = [*argv(OURS), "--fork", "+B", "-od", str(tmp_path), str(port)]
+    environment = {"WATCHDOG_PID": "1"} | os.environ
+    process = subprocess.Popen(command, env=environment)
+    try:
+        wait_until(lambda: f"master [listening *:{port}" in command_line(process.pid), "the title")
+    finally:
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
 
 
 def test_titles_show_no_control_characters(start_receiver: StartReceiver) -> None:
