@@ -174,7 +174,7 @@ def public_folder() -> Iterator[Path]:
 NOBODY = 65534
 # The interpreter itself may lie where only root can read, so ours changes user when it is loaded.
 _DROP_ROOT = (
-    "import os, sys, storescpd.main as program;"
+    "import os, sys, setproctitle, storescpd.main as program;"
     f"os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY});"
     "sys.argv[0] = 'storescpd'; sys.exit(program.main())"
 )
