@@ -6,15 +6,16 @@ the file system knows O_TMPFILE, elsewhere a dot-named ``.part`` that ``remove_l
 
 import errno
 import fcntl
-import itertools
 import os
 from collections.abc import Sequence
 from contextlib import suppress
 
+from dcmstore.outflow import copy_range
+
 _PREFIX, _SUFFIX = ".storescpd-", ".part"
 _NO_TMPFILE = frozenset((errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL))
+_OPEN_FILES = "/proc/self/fd"
 _NO_LINKS = frozenset((errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS))
-_serial = itertools.count()
 
 
 class Folder:
@@ -28,7 +29,9 @@ class Folder:
             os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC,
             dir_fd=None if parent is None else parent.fd,
         )
-        self.nameless = True  # until the file system says that it has no O_TMPFILE
+        # Until the file system says that it has no O_TMPFILE; such a file gets its name by way
+        # of /proc, which need not be there.
+        self.nameless = os.path.isdir(_OPEN_FILES)
 
     def close(self) -> None:
         """Let go of the folder."""
@@ -51,7 +54,9 @@ class Folder:
 
     def _remove_leftover(self, name: str) -> int:
         try:
-            fd = os.open(name, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd)
+            # A pipe of that name must not hold the start up.
+            flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            fd = os.open(name, flags, dir_fd=self.fd)
         except OSError:
             # Gone already, or not ours to touch.
             return 0
@@ -83,10 +88,18 @@ class Temporary:
                 if error.errno not in _NO_TMPFILE:
                     raise
                 folder.nameless = False
-        self._name = _temporary_name()
+        self._open_named()
+
+    def _open_named(self) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        self.fd = os.open(self._name, flags, 0o666, dir_fd=folder.fd)
-        fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        while True:
+            name = _temporary_name()
+            self.fd = os.open(name, flags, 0o666, dir_fd=self.folder.fd)
+            if _lock(self.fd) and os.fstat(self.fd).st_nlink:
+                self._name = name
+                return
+            # Another daemon that starts just now has taken it for a leftover.
+            os.close(self.fd)
 
     def write(self, buffers: Sequence[bytes | memoryview]) -> None:
         """Append the buffers, all of them. Raises OSError."""
@@ -108,18 +121,13 @@ class Temporary:
 
     def copy_from(self, source_fd: int, start: int, count: int) -> None:
         """Append ``count`` bytes of another file, in the kernel. Raises OSError."""
-        while count > 0:
-            try:
-                done = os.copy_file_range(source_fd, self.fd, count, offset_src=start)
-            except OSError as error:
-                if error.errno not in (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
-                    raise
-                done = os.sendfile(self.fd, source_fd, start, count)
+        copied = copy_range(source_fd, self.fd, start, count)
+        while copied < count:
+            done = os.sendfile(self.fd, source_fd, start + copied, count - copied)
             if done == 0:
                 raise OSError(errno.EIO, "file is shorter than it was")
-            self.size += done
-            start += done
-            count -= done
+            copied += done
+        self.size += count
 
     def publish(self, name: str) -> bool:
         """Give the file its name; the object exists from here on. Raises OSError.
@@ -133,8 +141,10 @@ class Temporary:
                     self._link(name)
                     return False
                 except FileExistsError:
-                    self._name = _temporary_name()
-                    self._link(self._name)
+                    temporary = _temporary_name()
+                    _lock(self.fd)  # or a daemon that starts just now takes it for a leftover
+                    self._link(temporary)
+                    self._name = temporary
             replaced = _exists(name, folder.fd)
             os.rename(self._name, name, src_dir_fd=folder.fd, dst_dir_fd=folder.fd)
             self._name = ""
@@ -172,7 +182,7 @@ class Temporary:
 
     def _link(self, name: str) -> None:
         # linkat(2) by way of /proc, the one that needs no privilege.
-        os.link(f"/proc/self/fd/{self.fd}", name, dst_dir_fd=self.folder.fd, follow_symlinks=True)
+        os.link(f"{_OPEN_FILES}/{self.fd}", name, dst_dir_fd=self.folder.fd, follow_symlinks=True)
 
     def _reserve(self, name: str) -> None:
         """Take a name with the temporary one."""
@@ -196,17 +206,32 @@ class Temporary:
         """Close the file; what has no name by now is gone. May be called again."""
         if self.fd < 0:
             return
-        if self._name:
-            # If somebody tidied up already, all the better.
-            with suppress(FileNotFoundError):
-                os.unlink(self._name, dir_fd=self.folder.fd)
-            self._name = ""
-        os.close(self.fd)
-        self.fd = -1
+        fd, name = self.fd, self._name
+        self.fd, self._name = -1, ""
+        try:
+            if name:
+                # If somebody tidied up already, all the better.
+                with suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=self.folder.fd)
+        finally:
+            os.close(fd)
 
 
 def _temporary_name() -> str:
-    return f"{_PREFIX}{os.getpid()}-{next(_serial)}{_SUFFIX}"
+    # Process ids repeat: in time, and between machines and containers that share a folder.
+    return f"{_PREFIX}{os.urandom(8).hex()}{_SUFFIX}"
+
+
+def _lock(fd: int) -> bool:
+    """Lock a file of ours; False if another process has locked it."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        # There are no locks here, so nobody can tell leftovers from files in use, or removes any.
+        return True
+    return True
 
 
 def _exists(name: str, folder_fd: int) -> bool:
