@@ -38,19 +38,15 @@ _COMPRESSED = (
 )
 
 
-def _choice(
-    block: str, short: str, long: str, text: str, default: bool | None = None, built: bool = True
-) -> Option:
+def _choice(block: str, short: str, long: str, text: str, default: bool | None = None) -> Option:
     """One of a block that leaves the data set's own encoding, thus not with --bit-preserving."""
-    return Option(
-        short, long, text, default=default, block=block, checks=_NOT_BIT_PRESERVING, built=built
-    )
+    return Option(short, long, text, default=default, block=block, checks=_NOT_BIT_PRESERVING)
 
 
 def _transfer_syntax(short: str, long: str, text: str) -> Option:
     others = ("--accept-all", "--bit-preserving", *_COMPRESSED)  # the reference's order
     checks = tuple(not_with(other) for other in others)
-    return Option(short, long, text, block="write-xfer", checks=checks, built=False)
+    return Option(short, long, text, block="write-xfer", checks=checks)
 
 
 OUTPUT = (
@@ -98,7 +94,7 @@ OUTPUT = (
         "output",
         (
             _choice("newvr", "+u", "--enable-new-vr", "write newer VRs as they are", True),
-            _choice("newvr", "-u", "--disable-new-vr", "write newer VRs as OB", built=False),
+            _choice("newvr", "-u", "--disable-new-vr", "write newer VRs as OB"),
         ),
     ),
     Section(
@@ -107,8 +103,8 @@ OUTPUT = (
         "output",
         (
             _choice("grouplen", "+g=", "--group-length-recalc", "correct those that exist", True),
-            _choice("grouplen", "+g", "--group-length-create", "one in every group", built=False),
-            _choice("grouplen", "-g", "--group-length-remove", "none at all", built=False),
+            _choice("grouplen", "+g", "--group-length-create", "one in every group"),
+            _choice("grouplen", "-g", "--group-length-remove", "none at all"),
         ),
     ),
     Section(
@@ -117,7 +113,7 @@ OUTPUT = (
         "output",
         (
             _choice("seqlen", "+e", "--length-explicit", "defined lengths", True),
-            _choice("seqlen", "-e", "--length-undefined", "delimiters at the end", built=False),
+            _choice("seqlen", "-e", "--length-undefined", "delimiters at the end"),
         ),
     ),
     Section(
@@ -133,7 +129,6 @@ OUTPUT = (
                 (Value("file-pad", UNSIGNED), Value("item-pad", UNSIGNED)),
                 block="padding",
                 checks=(not_with("--write-dataset"), not_with("--bit-preserving")),
-                built=False,
             ),
         ),
     ),
@@ -143,7 +138,7 @@ OUTPUT = (
         "output",
         (
             Option("-uc", "--retain-un", "leave them UN", default=True, block="un"),
-            Option("+uc", "--convert-un", "give them the dictionary's VR", block="un", built=False),
+            Option("+uc", "--convert-un", "give them the dictionary's VR", block="un"),
         ),
     ),
     Section(
@@ -158,7 +153,6 @@ OUTPUT = (
                 (Value("level", UNSIGNED, 0, 9),),
                 default=6,
                 checks=(only_with("--write-xfer-deflated", "--write-xfer-same"),),
-                built=False,
             ),
         ),
     ),
@@ -202,7 +196,11 @@ OUTPUT = (
         (
             Option("-uf", "--default-filenames", "by instance UID", default=True, block="filename"),
             Option(
-                "+uf", "--unique-filenames", "by a UID made up here", block="filename", built=False
+                "+uf",
+                "--unique-filenames",
+                "by a UID made up here",
+                block="filename",
+                built=False,
             ),
             Option(
                 "-tn",
