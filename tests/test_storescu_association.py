@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,20 @@ def test_unknown_host(flavour: str, file: Path) -> None:
             " 0006:0320 Attempt to connect to unknown host: no.such.host.invalid"
         ],
     )
+
+
+def test_connection_that_does_not_come_about(flavour: str, file: Path) -> None:
+    """A full queue of connections looks like a host that is not there."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, ExitStack() as stack:
+        for _ in range(3):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        done = senders.send(flavour, listener.getsockname()[1], [file], "-to", "1")
+    assert done.code == 1
+    expected = "F: Association Request Failed: 0006:031c TCP Initialization Error: "
+    assert done.stderr.startswith(expected)
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(
