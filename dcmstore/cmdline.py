@@ -251,6 +251,8 @@ class _Evaluation:
 
     def _check(self, option: Option) -> None:
         for check in option.checks:
+            if check.unless and self._is_given(check.unless):
+                continue
             test = self._is_given if check.anywhere else self._is_in_effect
             if any(map(test, check.others)) != check.only:
                 raise UsageError(check.sentence(option.long))

@@ -32,13 +32,15 @@ class Check(NamedTuple):
 
     ``only`` true: one of ``others`` must be in effect, else none of them may be.
     An option is in effect when it was given, or is its block's default, and no other
-    of its block displaced it; with ``anywhere`` it is enough that it was given.
+    of its block displaced it; with ``anywhere`` it is enough that it was given. The option
+    ``unless``, if given, waives the condition.
     """
 
     only: bool
     others: tuple[str, ...]
     message: str = ""  # when the usual sentence will not do
     anywhere: bool = False
+    unless: str = ""
 
     def sentence(self, long: str) -> str:
         """What is said when the option ``long`` fails this check."""
@@ -52,9 +54,9 @@ def only_with(*others: str, message: str = "") -> Check:
     return Check(True, others, message)
 
 
-def not_with(*others: str, message: str = "", anywhere: bool = False) -> Check:
+def not_with(*others: str, message: str = "", anywhere: bool = False, unless: str = "") -> Check:
     """None of these may be in effect."""
-    return Check(False, others, message, anywhere)
+    return Check(False, others, message, anywhere, unless)
 
 
 # Stands among the others of a check: messages of level INFO are shown.

@@ -15,6 +15,7 @@ _OUTPUT = "output options"
 _SORTS = ("--sort-conc-studies", "--sort-on-study-uid", "--sort-on-patientname")
 
 _NOT_BIT_PRESERVING = (not_with("--bit-preserving"),)
+_SORT_CHECKS = (not_with("--bit-preserving", unless="--sort-bit-preserving"),)
 
 # Preferring these rules out that objects are stored in an uncompressed transfer syntax.
 _COMPRESSED = (
@@ -167,8 +168,7 @@ OUTPUT = (
                 "a directory for objects of one study that come in a row, named p and the time",
                 (Value("prefix"),),
                 block="sort",
-                checks=_NOT_BIT_PRESERVING,
-                built=False,
+                checks=_SORT_CHECKS,
             ),
             Option(
                 "-su",
@@ -176,16 +176,14 @@ OUTPUT = (
                 "a directory for each study, named p and its UID",
                 (Value("prefix"),),
                 block="sort",
-                checks=_NOT_BIT_PRESERVING,
-                built=False,
+                checks=_SORT_CHECKS,
             ),
             Option(
                 "-sp",
                 "--sort-on-patientname",
                 "as with --sort-conc-studies, but named by patient and time",
                 block="sort",
-                checks=_NOT_BIT_PRESERVING,
-                built=False,
+                checks=_SORT_CHECKS,
             ),
         ),
     ),
@@ -195,19 +193,12 @@ OUTPUT = (
         "output",
         (
             Option("-uf", "--default-filenames", "by instance UID", default=True, block="filename"),
-            Option(
-                "+uf",
-                "--unique-filenames",
-                "by a UID made up here",
-                block="filename",
-                built=False,
-            ),
+            Option("+uf", "--unique-filenames", "by a UID made up here", block="filename"),
             Option(
                 "-tn",
                 "--timenames",
                 "by time of arrival",
                 checks=(not_with("--unique-filenames"),),
-                built=False,
             ),
             Option(
                 "-fe",

@@ -74,6 +74,11 @@ OURS = Section(
         ),
         Option(
             "",
+            "--sort-bit-preserving",
+            "sort into subdirectories with --bit-preserving too; data sets are read then",
+        ),
+        Option(
+            "",
             "--grace-period",
             "when told to stop, let associations go on for s seconds",
             (Value("seconds", UNSIGNED),),

@@ -52,11 +52,11 @@ class NoStudyError(Exception):
 
 
 class NoFolderError(Exception):
-    """The study's folder cannot be used: ``path`` the object's would-be place, ``reason`` why."""
+    """The object's place would be ``name`` in ``folder``, but that cannot be used."""
 
-    def __init__(self, path: str, name: str, reason: str) -> None:
+    def __init__(self, folder: str, name: str, reason: str) -> None:
         super().__init__(reason)
-        self.path = path
+        self.folder = folder
         self.name = name
         self.reason = reason
 
@@ -120,44 +120,54 @@ class Placement:
         if not study:
             raise NoStudyError("element StudyInstanceUID (0020,000d) absent or empty in data set")
         if studies.folder(study) is None:
-            name = self._folder_name(findings, now)
-            # A study whose folder cannot be made is open all the same, and not tried again.
-            studies.begin(study, self._folder.join(name))
-            self._open(name)
+            self._begin(studies, findings, now)
         if self._study_folder is None:
-            path = studies.folder(study) or ""
             name = self._name(request, self._folder, now)
-            raise NoFolderError(os.path.join(path, name), name, self._study_error)
+            raise NoFolderError(studies.folder(study) or "", name, self._study_error)
         return self._study_folder
 
-    def _folder_name(self, findings: Findings, now: float) -> str:
-        match self._names.sort:
-            case "sort-conc-studies":
-                found = naming.run_folder(self._names.prefix, now)
-            case "sort-on-study-uid":
-                found = naming.study_folder(self._names.prefix, findings.study_instance)
-            case _:
-                charset = findings.character_set.decode("latin-1")
-                found = naming.patient_folder(findings.patient_name, charset, now)
-        for warning in found.warnings:
-            log.warning("%s", warning)
-        return found.name
-
-    def _open(self, name: str) -> None:
-        """Make and open the folder of the study that has just begun. Raises NoStudyError."""
-        path = self._folder.join(name)
+    def _begin(self, studies: Studies, findings: Findings, now: float) -> None:
+        """Make and open the folder of another study. Raises NoStudyError."""
         if self._study_folder is not None:
             self._study_folder.close()
             self._study_folder = None
+        wanted = self._wanted(findings, now)
+        try:
+            made = self._make(wanted.name)
+            while not made and self._names.sort != "sort-on-study-uid":
+                # Another study began in the same millisecond.
+                now += 0.001
+                wanted = self._wanted(findings, now)
+                made = self._make(wanted.name)
+        except OSError as error:
+            self._study_error = error.strerror or str(error)
+            path = self._folder.join(wanted.name)
+            raise NoStudyError(f"could not create subdirectory for study: {path}") from error
+        finally:
+            # A study whose folder cannot be made is open all the same, and not tried again.
+            studies.begin(findings.study_instance, self._folder.join(wanted.name))
+        for warning in wanted.warnings:
+            log.warning("%s", warning)
+        what = "created new" if made else "using existing"
+        log.info("%s subdirectory for study: %s", what, self._folder.join(wanted.name))
+        try:
+            self._study_folder = Folder(wanted.name, self._folder)
+        except OSError as error:
+            self._study_error = error.strerror or str(error)
+
+    def _wanted(self, findings: Findings, now: float) -> naming.Folder:
+        match self._names.sort:
+            case "sort-conc-studies":
+                return naming.run_folder(self._names.prefix, now)
+            case "sort-on-study-uid":
+                return naming.study_folder(self._names.prefix, findings.study_instance)
+        charset = findings.character_set.decode("latin-1")
+        return naming.patient_folder(findings.patient_name, charset, now)
+
+    def _make(self, name: str) -> bool:
+        """Make a folder; return whether it is new. Raises OSError."""
         try:
             os.mkdir(name, 0o777, dir_fd=self._folder.fd)
-            log.info("created new subdirectory for study: %s", path)
         except FileExistsError:
-            log.info("using existing subdirectory for study: %s", path)
-        except OSError as error:
-            self._study_error = error.strerror or str(error)
-            raise NoStudyError(f"could not create subdirectory for study: {path}") from error
-        try:
-            self._study_folder = Folder(name, self._folder)
-        except OSError as error:
-            self._study_error = error.strerror or str(error)
+            return False
+        return True

@@ -44,6 +44,8 @@ class Incoming:
     the object is taken and dropped, and ``finish`` returns the status that says so.
     """
 
+    _lost_folder: str | None = None  # where it would have gone, if there were such a folder
+
     def __init__(
         self,
         options: StoreOptions,
@@ -86,6 +88,8 @@ class Incoming:
         """The path of the folder that the object goes to, None if it is not kept."""
         if self._place is not None:
             return self._place.folder.path
+        if self._lost_folder is not None:
+            return self._lost_folder
         return None if self._options.folder is None else self._options.folder.path
 
     @property
@@ -123,8 +127,9 @@ class Incoming:
             log.error("%s", error)
             return command.CANNOT_UNDERSTAND
         except NoFolderError as error:
-            self.name = error.name
-            log.error("cannot write DICOM file: %s: %s", error.path, error.reason)
+            self._lost_folder, self.name = error.folder, error.name
+            log.info("storing DICOM file: %s", self.path)
+            log.error("cannot write DICOM file: %s: %s", self.path, error.reason)
             return command.OUT_OF_RESOURCES
         finally:
             self.discard()
