@@ -49,13 +49,14 @@ def _remaining(file: CommandLine, line: CommandLine) -> list[Occurrence]:
     """
     given = set(line.last)
     blocks = {one.option.block for one in line.occurrences if one.option.block}
-    overridden = given.union(*(_excluded_by(one.option) for one in line.occurrences))
+    everything = given.union(file.last)
+    overridden = given.union(*(_excluded_by(one.option, everything) for one in line.occurrences))
     kept = [
         one
         for one in file.occurrences
         if one.option.long not in overridden
         and one.option.block not in blocks
-        and given.isdisjoint(_excluded_by(one.option))
+        and given.isdisjoint(_excluded_by(one.option, everything))
     ]
     while True:
         present = given.union(one.option.long for one in kept)
@@ -74,8 +75,13 @@ def _remaining(file: CommandLine, line: CommandLine) -> list[Occurrence]:
         kept = left
 
 
-def _excluded_by(option: Option) -> set[str]:
-    return {other for check in option.checks if not check.only for other in check.others}
+def _excluded_by(option: Option, given: set[str]) -> set[str]:
+    return {
+        other
+        for check in option.checks
+        if not check.only and check.unless not in given
+        for other in check.others
+    }
 
 
 def _add(file: CommandLine, words: list[str], where: str) -> None:

@@ -155,6 +155,8 @@ OVERRIDDEN: list[tuple[str, str, dict[str, object]]] = [
     ("+td\n+cl 3", "+t=", {"write_xfer": "write-xfer-same", "compression_level": 3}),
     ("-su S\n-rns\n-tos 5", "--fork", {"rename_on_eostudy": False, "eostudy_timeout": 5}),
     ("-su S\n-rns\n-tos 5", "+B", {"sort": None, "rename_on_eostudy": False}),
+    ("-su S\n--sort-bit-preserving", "+B", {"sort": "sort-on-study-uid"}),
+    ("-su S", "+B --sort-bit-preserving", {"sort": "sort-on-study-uid"}),
     ("-xf f p", "-pm", {"config_file": None, "promiscuous": True}),
     ("-pm\n+xr", "-xf f p", {"config_file": ("f", "p"), "promiscuous": False}),
     ("+tls k c\n-ic", "-tls", {"tls": "disable-tls", "peer_auth": "require-peer-cert"}),
