@@ -10,6 +10,7 @@ from dcmstore.connection import Connection
 from dcmstore.dataset import OutputOptions
 from dcmstore.errors import LocalError
 from dcmstore.fragments import Buffer
+from dcmstore.text import printable
 from storescu import report
 from storescu.loading import BadFile, Loaded, load, released
 from storescu.syntaxnames import long_name
@@ -84,7 +85,8 @@ class Preparer:
         if chosen is None:
             return Prepared(
                 LocalError("0006:0208", "DIMSE No valid Presentation Context ID"),
-                f"No presentation context for: ({report.sop_class(sop_class)}) {sop_class}",
+                "No presentation context for:"
+                f" ({report.sop_class(sop_class)}) {printable(sop_class)}",
                 warnings=warnings,
             )
         context_id, syntax = chosen

@@ -7,6 +7,7 @@ from dcmstore import cmdline, pdu, uids
 from dcmstore.connection import Connection
 from dcmstore.dataset import OutputOptions
 from dcmstore.errors import AssociationError
+from dcmstore.text import printable
 from dcmstore.transport import Interrupted, Link
 from storescu import inputs, proposals
 from storescu.connecting import connect
@@ -108,7 +109,7 @@ def _identify(paths: Sequence[str], service: Service) -> tuple[list[str], list[s
             continue
         problem = f"missing SOP class (or instance) in file: {path}"
         if sop_class:
-            problem = f"unknown storage SOP class in file: {path}: {sop_class}"
+            problem = f"unknown storage SOP class in file: {path}: {printable(sop_class)}"
         if not inputs.ignored(service.halt, problem):
             return None
     return list(sop_classes), kept

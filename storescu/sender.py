@@ -192,7 +192,7 @@ class Sender:
         return prepared
 
     def _transmit(self, prepared: Prepared) -> None:
-        if self._connection.state is not State.Sta6:
+        if self._connection.state is not State.Sta6 or self._link.mid_pdu:
             # With --no-halt files are tried although the association is gone.
             raise not_sent()
         if not self._dots:
@@ -279,6 +279,8 @@ class Sender:
     def _release(self) -> bool:
         log.info("Releasing Association")
         try:
+            if self._link.mid_pdu:
+                raise not_sent()
             self._link.send(self._connection.release())
             if isinstance(self._answer(), pdu.ReleaseReply):
                 return True

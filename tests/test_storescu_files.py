@@ -270,21 +270,33 @@ def test_best_context_of_several(
     assert message.context == context
 
 
-def test_large_file_that_shrinks_while_it_is_sent(tmp_path: Path) -> None:
-    """It ends the association, and not the process by a signal."""
+@pytest.mark.parametrize("options", [(), ("-nh",)])
+def test_large_file_that_shrinks_while_it_is_sent(tmp_path: Path, options: tuple[str]) -> None:
+    """It ends the association, and not the process by a signal; nothing can follow it."""
     path = write_part10(tmp_path, small(pixels=50_000_000))
+    other = write_part10(tmp_path, small())
+    tail = b""
 
     def script(peer: Peer, proposal: Proposal) -> None:
         peer.send(proposal.accept_all())
         peer.expect(wire.P_DATA)
         os.truncate(path, 1_000_000)
-        while peer.socket.recv(1 << 20):
-            pass
+        nonlocal tail
+        while data := peer.socket.recv(1 << 20):
+            tail = (tail + data)[-1024:]
 
-    done = scripted(OURS, [path], script=script)
+    done = scripted(OURS, [path, other], *options, script=script)
+    reason = "0006:020e DIMSE Failed to send message"
     assert done.code == 1
-    assert lines(done) == [
-        f"E: Store Failed, file: {path}:",
-        "E: 0006:020e DIMSE Failed to send message",
-        "E: Store SCU Failed: 0006:020e DIMSE Failed to send message",
-    ]
+    assert lines(done)[:2] == [f"E: Store Failed, file: {path}:", f"E: {reason}"]
+    assert lines(done)[2:] == (
+        [
+            f"E: Store Failed, file: {other}:",
+            f"E: {reason}",
+            f"E: Association Release Failed: {reason}",
+        ]
+        if options
+        else [f"E: Store SCU Failed: {reason}"]
+    )
+    assert not tail.endswith((wire.abort(), wire.release_rq()))
+    assert other.stem.encode() not in tail
