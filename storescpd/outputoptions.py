@@ -222,7 +222,6 @@ EVENTS = Section(
             "--exec-on-reception",
             "run command c after each object",
             (Value("command"),),
-            built=False,
         ),
         Option(
             "-xcs",
@@ -230,14 +229,12 @@ EVENTS = Section(
             "run command c when a study is complete",
             (Value("command"),),
             checks=(not_with("--fork"), not_with("--inetd"), only_with(*_SORTS)),
-            built=False,
         ),
         Option(
             "-rns",
             "--rename-on-eostudy",
             "number the files of a study that is complete",
             checks=(not_with("--fork"), not_with("--inetd"), only_with(*_SORTS)),
-            built=False,
         ),
         Option(
             "-tos",
@@ -246,8 +243,7 @@ EVENTS = Section(
             (Value("timeout in seconds", INTEGER),),
             default_text="none",
             checks=(only_with(*_SORTS, "--exec-on-eostudy", "--rename-on-eostudy"),),
-            built=False,
         ),
-        Option("-xs", "--exec-sync", "wait for each command to end", built=False),
+        Option("-xs", "--exec-sync", "wait for each command to end"),
     ),
 )
