@@ -15,7 +15,7 @@ from typing import NamedTuple
 from dcmstore import command, fragments, pdu, strangers
 from dcmstore.command import CommandSet
 from dcmstore.errors import LocalError, PeerError
-from dcmstore.fragments import MOST_BUFFERS, Buffer
+from dcmstore.fragments import Buffer
 from dcmstore.states import (
     PDU_EVENTS,
     Action,
@@ -335,41 +335,30 @@ class Connection:
             self._data_context = context_id
         views = [self._view[at + 6 : value_end]]
         last = bool(control & pdu.LAST)
-        if not last and not self._pdu_end:
+        if not last:
             last = self._more_data(context_id, views)
         if last:
             self._in_data = False
         return Data(context_id, views, last)
 
     def _more_data(self, context_id: int, views: list[memoryview]) -> bool:
-        """Add the fragments of the PDUs that are here too, and hold one each, to ``views``.
+        """Add the plain fragments that are here too to ``views``; True if the last is among them.
 
-        Returns whether the last one was among them. Whatever is not as plain as that waits for
-        the next event: this loop is what a large object's bytes run through.
+        Whatever is not plain waits for the next event.
         """
-        buffer, view, end = self._buffer, self._view, self._end
-        unpack = pdu.PDATA_HEADER.unpack_from
-        longest = self._max_pdu
-        at = self._start
+        buffer, view = self._buffer, self._view
         last = False
-        while not last and end - at >= 12 and len(views) < MOST_BUFFERS:
-            pdu_type, length, value_length, value_context, control = unpack(buffer, at)
-            after = at + 6 + length
-            if (
-                after > end
-                or pdu_type != pdu.P_DATA_TF
-                or value_length != length - 4
-                or length > longest
-                or value_context != context_id
-                or control & pdu.COMMAND
-                or length & 1
-                or length < 6
-            ):
-                break
-            views.append(view[at + 12 : after])
-            at = after
-            last = bool(control & pdu.LAST)
-        self._start = at
+        if self._pdu_end:
+            self._start, last = fragments.gather_values(
+                buffer, view, self._start, self._pdu_end, context_id, views
+            )
+            if self._start < self._pdu_end:
+                return last
+            self._pdu_end = 0
+        if not last:
+            self._start, last = fragments.gather_pdus(
+                buffer, view, self._start, self._end, context_id, views, self._max_pdu
+            )
         return last
 
     def _command_fragment(

@@ -1,8 +1,11 @@
 """Messages cut into the P-DATA-TF PDUs that carry them (PS3.8 section 9.3.5 and annex E).
 
-One presentation data value a PDU. ``limit`` is the most bytes of the message in each, even.
+Going out, there is one presentation data value a PDU, and ``limit`` is the most bytes of the
+message in each, even. Coming in, there may be any number of any size; fragments of a data set are
+gathered here: these loops are what a large object's bytes run through.
 """
 
+import mmap
 from collections.abc import Iterable, Iterator
 
 from dcmstore import pdu
@@ -68,3 +71,70 @@ def data_pdus(
 def _fragment(context_id: int, control: int, data: bytes) -> bytes:
     size = len(data)
     return pdu.PDATA_HEADER.pack(pdu.P_DATA_TF, size + 6, size + 2, context_id, control) + data
+
+
+def gather_values(
+    buffer: mmap.mmap,
+    view: memoryview,
+    at: int,
+    end: int,
+    context_id: int,
+    views: list[memoryview],
+) -> tuple[int, bool]:
+    """Add the data set's fragments in the rest of a PDU, ``at`` to ``end``, to ``views``.
+
+    Returns where it stopped, and whether the last fragment was among them. It stops at whatever
+    is not a well-formed fragment on this context, too.
+    """
+    unpack = pdu.PDV_HEADER.unpack_from
+    last = 0
+    while not last and end - at >= 6 and len(views) < MOST_BUFFERS:
+        length, value_context, control = unpack(buffer, at)
+        after = at + 4 + length
+        if (
+            after > end
+            or value_context != context_id
+            or control & pdu.COMMAND
+            or length & 1
+            or length < 2
+        ):
+            break
+        views.append(view[at + 6 : after])
+        at = after
+        last = control & pdu.LAST
+    return at, bool(last)
+
+
+def gather_pdus(
+    buffer: mmap.mmap,
+    view: memoryview,
+    at: int,
+    end: int,
+    context_id: int,
+    views: list[memoryview],
+    longest: int,
+) -> tuple[int, bool]:
+    """Add the fragments of whole PDUs that hold one each, as ``gather_values`` does.
+
+    ``longest`` is the longest body that such a PDU may have.
+    """
+    unpack = pdu.PDATA_HEADER.unpack_from
+    last = 0
+    while not last and end - at >= 12 and len(views) < MOST_BUFFERS:
+        pdu_type, length, value_length, value_context, control = unpack(buffer, at)
+        after = at + 6 + length
+        if (
+            after > end
+            or pdu_type != pdu.P_DATA_TF
+            or value_length != length - 4
+            or length > longest
+            or value_context != context_id
+            or control & pdu.COMMAND
+            or length & 1
+            or length < 6
+        ):
+            break
+        views.append(view[at + 12 : after])
+        at = after
+        last = control & pdu.LAST
+    return at, bool(last)

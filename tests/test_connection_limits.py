@@ -17,7 +17,7 @@ from harness.machine import (
 
 from dcmstore import command, pdu
 from dcmstore.command import MAX_COMMAND
-from dcmstore.connection import Closed, Command, Connection
+from dcmstore.connection import Closed, Command, Connection, Data
 from dcmstore.errors import LocalError
 from dcmstore.states import State
 
@@ -183,6 +183,23 @@ def test_command_just_as_long_as_it_may_be(pieces: int) -> None:
     assert feed(established(131072), [sent]) == [Command(1, STORED)]
 
 
+@pytest.mark.parametrize("size", [0, 2])
+def test_tiny_values_are_gathered(size: int) -> None:
+    """Each event costs its owner a system call, so a peer must not cause one with few bytes."""
+    connection = established(131072)
+    feed(connection, [as_command(STORE)])
+    count = 131072 // (6 + size)
+    put(connection, wire.p_data(*[wire.pdv(1, b"ab"[:size], last=False)] * count))
+    events = values = 0
+    while (event := connection.next_event()) is not None:
+        assert isinstance(event, Data)
+        assert len(event.views) <= 1023, "too many for writev(2)"
+        events += 1
+        values += len(event.views)
+    assert values == count
+    assert events <= count // 500 + 1
+
+
 def test_empty_command_fragments_without_end_take_no_memory() -> None:
     connection = established()
     for _ in range(1000):
@@ -248,6 +265,34 @@ BROKEN = {
     "value-too-long": (wire.pdu(4, b"\0\0\0\4\1\3a"), "0006:0309", "exceeds"),
     "value-of-four-gibibytes": (wire.pdu(4, b"\xff\xff\xff\xff\1\3ab"), "0006:0309", "exceeds"),
     "half-a-value-header": (wire.pdu(4, bytes(5)), "0006:0309", "without a header"),
+    "odd-data-in-one-pdu": (
+        as_command(STORE)
+        + wire.p_data(*[wire.pdv(1, b"ab", last=False)] * 3, wire.pdv(1, b"abc", last=False)),
+        "0006:020d",
+        "Odd Fragment Length: 3",
+    ),
+    "command-inside-data-in-one-pdu": (
+        as_command(STORE)
+        + wire.p_data(*[wire.pdv(1, b"ab", last=False)] * 3, wire.pdv(1, STORE, command=True)),
+        "0006:020d",
+        "inside a data set",
+    ),
+    "data-behind-data-in-one-pdu": (
+        as_command(STORE) + wire.p_data(*[wire.pdv(1, b"ab")] * 2),
+        "0006:020d",
+        "where a command is expected",
+    ),
+    "third-value-too-long": (
+        as_command(STORE) + wire.pdu(4, wire.pdv(1, b"ab", last=False) * 2 + b"\0\0\0\3\1\0"),
+        "0006:0309",
+        "exceeds",
+    ),
+    "third-value-of-one": (
+        as_command(STORE)
+        + wire.pdu(4, wire.pdv(1, b"ab", last=False) * 2 + b"\0\0\0\1\1\0" + bytes(8)),
+        "0006:0309",
+        "exceeds",
+    ),
     "junk-behind-a-value": (
         as_command(STORE) + wire.pdu(4, wire.pdv(1, b"ab", last=False) + b"\0\0\0"),
         "0006:0309",
