@@ -20,7 +20,7 @@ class Ended(NamedTuple):
     def complaint(self) -> str | None:
         """What went wrong with the child, in words; None if nothing did."""
         if os.WIFSIGNALED(self.status):
-            how = f"was killed by {signal.Signals(os.WTERMSIG(self.status)).name}"
+            how = f"was killed by {_signal_name(os.WTERMSIG(self.status))}"
         elif code := os.WEXITSTATUS(self.status):
             how = f"failed with exit status {code}"
         else:
@@ -97,3 +97,11 @@ class Children:
         for pid in (*self.serving, *self.rejecting):
             # Not reaped yet, so the number still belongs to our child.
             os.kill(pid, number)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        # One of the real-time signals, which have only numbers.
+        return f"signal {number}"
