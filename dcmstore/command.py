@@ -125,12 +125,15 @@ def decode(data: bytes | memoryview) -> CommandSet:
         priority = _number(elements, _PRIORITY)
         sop_instance = _uid(elements, _SOP_INSTANCE)
         if not has_data or not sop_instance or not sop_class:
-            raise PeerError("0006:0203", "DIMSE Badly formed message")
+            raise _badly_formed()
         request = StoreRequest(message_id, sop_class, sop_instance, priority)
         return _moved(request, elements) if _MOVE_TITLE in elements else request
     if field == C_ECHO_RQ:
         sop_class = _uid(elements, _SOP_CLASS)
-        return EchoRequest(_number(elements, _MESSAGE_ID), sop_class, has_data)
+        message_id = _number(elements, _MESSAGE_ID)
+        if has_data:
+            raise _badly_formed()
+        return EchoRequest(message_id, sop_class)
     if field == C_STORE_RSP:
         return StoreResponse(
             _number(elements, _REPLY_TO),
@@ -193,6 +196,10 @@ def _response(field: int, message_id: int, status: int) -> bytes:
         *(0, _DATA_SET_TYPE, 2, NO_DATA_SET),
         *(0, _STATUS, 2, status),
     )
+
+
+def _badly_formed() -> PeerError:
+    return PeerError("0006:0203", "DIMSE Badly formed message")
 
 
 def _failed(element: int) -> PeerError:

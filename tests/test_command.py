@@ -358,9 +358,10 @@ def test_uids(raw: bytes, element: int, mandatory: bool) -> None:
         wire.store_rq(CLASS, None, e1000=b"\0\0"),
         wire.store_rq(CLASS, None, e1000=b"  "),
         wire.store_rq(None, INSTANCE, e0002=b""),
+        joined({**elements_of(ECHO_RQ), wire.DATA_SET_TYPE: b"\1\0"}),
     ],
 )
-def test_store_requests_that_say_nothing(raw: bytes) -> None:
+def test_requests_that_make_no_sense(raw: bytes) -> None:
     with pytest.raises(PeerError) as caught:
         decode(raw)
     assert caught.value.condition == "0006:0203"
