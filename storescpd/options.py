@@ -188,7 +188,6 @@ _OTHER = Section(
             "pause for s seconds after each object",
             _seconds(0, UNSIGNED),
             default=0,
-            built=False,
         ),
         Option(
             "",
@@ -196,10 +195,9 @@ _OTHER = Section(
             "pause for s seconds at each part of an object",
             _seconds(0, UNSIGNED),
             default=0,
-            built=False,
         ),
-        Option("", "--abort-after", "abort when an object has arrived", built=False),
-        Option("", "--abort-during", "abort while an object arrives", built=False),
+        Option("", "--abort-after", "abort when an object has arrived"),
+        Option("", "--abort-during", "abort while an object arrives"),
         Option(
             "-pm", "--promiscuous", "accept SOP classes unknown here too (not with --config-file)"
         ),
@@ -243,5 +241,5 @@ PROGRAM = Program(
         *TLS_STAGES,
     ),
     long_width=21,
-    libraries=("pydicom", "pynetdicom", "zlib", "openssl", "libwrap"),
+    libraries=("pydicom", "zlib", "openssl", "libwrap"),
 )
