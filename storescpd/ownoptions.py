@@ -79,6 +79,11 @@ OURS = Section(
         ),
         Option(
             "",
+            "--store-unparseable",
+            "store data sets that cannot be parsed as received, instead of aborting",
+        ),
+        Option(
+            "",
             "--grace-period",
             "when told to stop, let associations go on for s seconds",
             (Value("seconds", UNSIGNED),),

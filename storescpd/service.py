@@ -97,6 +97,7 @@ class Configured:
                 extension=options.filename_extension or "",
                 output=dataset.OutputOptions() if bit_preserving else _output(options),
                 placement=self._placement,
+                store_unparseable=options.store_unparseable,
             ),
             socket_timeout=options.socket_timeout if options.socket_timeout > 0 else None,
             acse_timeout=options.acse_timeout,
