@@ -143,7 +143,6 @@ _PROFILE = Section(
             "propose what profile p in file f says",
             (Value("filename"), Value("profile")),
             checks=tuple(not_with(row.long) for row in _PROPOSE.rows if not row.default),
-            built=False,
         ),
     ),
 )

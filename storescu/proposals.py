@@ -2,9 +2,13 @@
 
 import logging
 from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
 
 from dcmstore import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION, pdu, uids
 from dcmstore.errors import LocalError
+
+if TYPE_CHECKING:
+    from dcmstore.profiles import Profile
 
 log = logging.getLogger("dcmtk.dcmnet")
 
@@ -35,6 +39,17 @@ _ALONE = {
     "propose-hevc": ".4.107",
     "propose-hevc10": ".4.108",
 }
+
+
+_ROLES = {"SCU": (True, False), "SCP": (False, True), "BOTH": (True, True)}
+
+
+class Proposal(NamedTuple):
+    """What is to be negotiated beside the titles and the PDU size."""
+
+    contexts: tuple[pdu.PresentationContext, ...]
+    roles: tuple[pdu.RoleSelection, ...] = ()
+    extended: tuple[pdu.ExtendedNegotiation, ...] = ()
 
 
 class TooManyContexts(Exception):
@@ -76,26 +91,50 @@ def contexts(
     pairs = [(sop_class, offer) for sop_class in sop_classes for offer in offers]
     if len(pairs) > MAX_CONTEXTS:
         raise TooManyContexts
+    return _numbered(pairs)
+
+
+def from_profile(profile: "Profile") -> Proposal:
+    """Return what an association negotiation profile proposes, in the order of its lists.
+
+    A role is proposed once for each context of its class.
+    """
+    return Proposal(
+        _numbered(profile.contexts),
+        tuple(
+            pdu.RoleSelection(abstract, *_ROLES[profile.roles[abstract]])
+            for abstract, _ in profile.contexts
+            if abstract in profile.roles
+        ),
+        tuple(pdu.ExtendedNegotiation(*entry) for entry in profile.extended.items()),
+    )
+
+
+def _numbered(
+    pairs: Iterable[tuple[str, tuple[str, ...]]],
+) -> tuple[pdu.PresentationContext, ...]:
     return tuple(
-        pdu.PresentationContext(2 * index + 1, sop_class, offer)
-        for index, (sop_class, offer) in enumerate(pairs)
+        pdu.PresentationContext(2 * index + 1, abstract, offer)
+        for index, (abstract, offer) in enumerate(pairs)
     )
 
 
 def request(
     calling: str,
     called: str,
-    proposed: tuple[pdu.PresentationContext, ...],
+    proposal: Proposal,
     max_pdu: int,
 ) -> pdu.AssociateRequest:
     """Return the association request; ``check`` says whether a peer can be asked that."""
     return pdu.AssociateRequest(
         called=called,
         calling=calling,
-        contexts=proposed,
+        contexts=proposal.contexts,
         max_length=max_pdu,
         implementation_class=IMPLEMENTATION_CLASS_UID,
         implementation_version=IMPLEMENTATION_VERSION,
+        roles=proposal.roles,
+        extended=proposal.extended,
     )
 
 

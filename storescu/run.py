@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from dcmstore import cmdline, pdu, uids
 from dcmstore.connection import Connection
@@ -16,12 +17,18 @@ from storescu.options import PROGRAM
 from storescu.sender import Refused, Sender, Service
 from storescu.signals import Interruptible
 
+if TYPE_CHECKING:
+    from dcmstore.profiles import Profiles
+
 log = logging.getLogger("dcmtk.apps.storescu")
 
 
 def run(argv: Sequence[str], signals: Interruptible) -> int:
     """Do what the command line asks for; return the exit status."""
-    options = cmdline.parse(PROGRAM, argv)
+    loaded: list[Profiles] = []
+    options = cmdline.parse(
+        PROGRAM, argv, {"config-file": lambda options: loaded.append(_profiles(options))}
+    )
     service = _service(options)
     paths = _paths(options, service)
     if paths is None:
@@ -33,12 +40,20 @@ def run(argv: Sequence[str], signals: Interruptible) -> int:
             return 1
         sop_classes, paths = identified
     try:
-        contexts = proposals.contexts(sop_classes, options.propose, options.combine)
+        if loaded:
+            proposal = proposals.from_profile(loaded[0][options.config_file[1]])
+        else:
+            proposal = proposals.Proposal(
+                proposals.contexts(sop_classes, options.propose, options.combine)
+            )
     except proposals.TooManyContexts:
         log.error("Too many presentation contexts")
         log.critical("0006:0101 ASC Bad presentation context ID")
         return 1
-    request = proposals.request(options.aetitle, options.call, contexts, options.max_pdu)
+    except AssociationError as error:
+        log.critical("%s", error)
+        return 1
+    request = proposals.request(options.aetitle, options.call, proposal, options.max_pdu)
     if log.isEnabledFor(service.parameter_level):
         from dcmstore import dumps
 
@@ -70,6 +85,17 @@ def _converse(sender: Sender, request: pdu.AssociateRequest, paths: Sequence[str
     except Interrupted:
         sender.abort()
     return 1
+
+
+def _profiles(options: cmdline.Options) -> "Profiles":
+    """Read the file of ``--config-file``; end the program after having said what is wrong."""
+    from dcmstore import profiles  # few runs need it
+
+    try:
+        return profiles.load(options.config_file[0], limit_contexts=proposals.MAX_CONTEXTS)
+    except profiles.ProfileError as error:
+        log.error("reading config file: %s", error.text)
+        raise SystemExit(1) from None
 
 
 def _paths(options: cmdline.Options, service: Service) -> list[str] | None:
