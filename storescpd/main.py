@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 from dcmstore import cmdline, dictionary
 from storescpd import daemon, session, sockets, title
 from storescpd.access import AccessError, Wrappers
+from storescpd.addresses import peer_name
 from storescpd.children import EXIT_DENIED
 from storescpd.events import Events
-from storescpd.master import Master, Settings, peer_name
+from storescpd.master import Master, Settings
 from storescpd.notify import Notifier
 from storescpd.options import PROGRAM
 from storescpd.origin import Origin

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from storescpd import spare, title
+from storescpd import addresses, spare, title
 from storescpd.children import Children
 from storescpd.notify import Notifier
 from storescpd.signals import MASTER_SIGNALS, SignalPipe
@@ -76,7 +76,7 @@ class Master:
         self._settings = settings
         self._notifier = notifier
         self._reload = reload
-        self._names = ", ".join(_name(listener) for listener in listeners)
+        self._names = ", ".join(addresses.listening(listener) for listener in listeners)
         self._children = Children()
         self._served = self._rejected = self._denied = 0
         self._started = self._idle_since = time.monotonic()
@@ -236,7 +236,7 @@ class Master:
             else:
                 log.error("cannot accept a connection: %s", error.strerror)
             return None
-        peer = _number(address)
+        peer = addresses.number(address)
         reject = self._is_too_many(peer)
         if reject and len(self._children.rejecting) >= _MOST_REJECTING:
             connection.close()
@@ -412,23 +412,3 @@ class Master:
         )
         if self._notifier.active and self._status_at is None:
             self._status_at = self._status_sent + _STATUS_INTERVAL
-
-
-def peer_name(connection: socket.socket) -> str:
-    """Return the numeric address of the other end, ``unknown`` if it has gone or has none."""
-    try:
-        return _number(connection.getpeername())
-    except OSError:
-        return "unknown"
-
-
-def _number(address: object) -> str:
-    # A dual-stack listener shows an IPv4 peer as an IPv6 one.
-    return str(address[0]).removeprefix("::ffff:") if isinstance(address, tuple) else "local"
-
-
-def _name(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    if host in ("0.0.0.0", "::"):
-        host = "*"
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
