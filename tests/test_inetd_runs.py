@@ -144,23 +144,6 @@ def test_options_that_inetd_excludes(flavour: str, tmp_path: Path, option: str) 
     assert done.returncode == 1
 
 
-def test_log_file(tmp_path: Path) -> None:
-    """stderr is the null device, so a log configuration is the way to see anything."""
-    log, config, folder = tmp_path / "log", tmp_path / "logger.cfg", tmp_path / "out"
-    folder.mkdir()
-    config.write_text(
-        "log4cplus.rootLogger = INFO, file\n"
-        "log4cplus.appender.file = log4cplus::FileAppender\n"
-        f"log4cplus.appender.file.File = {log}\n"
-    )
-    inetd = Inetd(OURS, folder, "-lc", str(config), "-dhl")
-    inetd.peer.associate()
-    inetd.peer.echo()
-    inetd.peer.release()
-    assert inetd.wait() == 0
-    assert "Received Echo Request (MsgID 1)" in log.read_text()
-
-
 def test_nothing_reaches_the_peer_when_the_folder_is_missing(tmp_path: Path) -> None:
     inetd = Inetd(OURS, tmp_path / "missing", "-d")
     inetd.peer.expect_closed()
