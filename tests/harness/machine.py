@@ -40,6 +40,9 @@ Seen = (
 )
 Answer = Callable[[Connection, Seen], None]
 
+ENDS = (pdu.AssociateReject, pdu.ReleaseReply, pdu.Abort, Closed, Failure)
+"""What nothing follows: nobody asks a connection for more behind one of these."""
+
 
 def acceptor(max_pdu: int = MAX_PDU) -> Connection:
     """Return the accepting side of a transport connection that has just been made."""
@@ -90,7 +93,7 @@ def drain(connection: Connection, answer: Answer = accept_all) -> list[Seen]:
             return found
         seen: Seen = event if not isinstance(event, Data) else _part(event)
         found.append(seen)
-        if isinstance(seen, Closed):
+        if isinstance(seen, ENDS):
             return found
         answer(connection, seen)
 
@@ -108,14 +111,14 @@ def feed(
 ) -> list[Seen]:
     """Feed the pieces one receive after the other, then the end of input if asked for.
 
-    Parts of a data set that follow each other come back as one. Stops after a failure.
+    Parts of a data set that follow each other come back as one. Stops at an end.
     """
     found: list[Seen] = []
     for piece in pieces:
         while piece:
             piece = piece[put(connection, piece) :]
             found += drain(connection, answer)
-            if found and isinstance(found[-1], Failure):
+            if found and isinstance(found[-1], ENDS):
                 return joined(found)
     if close:
         connection.received(0)
