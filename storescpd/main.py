@@ -167,14 +167,16 @@ def _serve(accepted: Accepted, configured: Configured, wrappers: Wrappers | None
 
 
 def _serve_and_exit(accepted: Accepted, configured: Configured, wrappers: Wrappers | None) -> None:
-    """Serve one association in a child, which then has nothing to tidy up."""
+    """Serve one association in a child, which then has nothing to tidy up.
+
+    Log handlers write each line at once, so there is nothing to flush but the dots.
+    """
     status = 1
     try:
         status = 0 if _serve(accepted, configured, wrappers) else EXIT_DENIED
         sys.stdout.flush()
     except Exception as error:
         log.critical("internal error, connection of %s ended: %r", accepted.peer, error)
-    logging.shutdown()
     os._exit(status)
 
 

@@ -116,6 +116,7 @@ class Master:
             if self._wants_spare():
                 channel = self._fork_ahead()
                 if channel is not None:
+                    title.spare(self._settings.program)
                     return spare.wait(channel)
             ready = self._wait()
             if self._signals.fd in ready:

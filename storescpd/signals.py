@@ -53,10 +53,10 @@ class Stop:
         self.requested = False
         self._grace = grace
         self._cut = cut
-        self._old = {
-            number: signal.signal(number, self._record)
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
-        }
+        numbers = [signal.SIGTERM, signal.SIGINT]
+        if grace > 0:
+            numbers.append(signal.SIGALRM)
+        self._old = {number: signal.signal(number, self._record) for number in numbers}
 
     def __enter__(self) -> "Stop":
         return self

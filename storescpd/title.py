@@ -34,6 +34,11 @@ def master(program: str, listening: str, children: int, limit: int | None) -> No
     _setter()(f"{program}: master [listening {listening}, {count} associations]")
 
 
+def spare(program: str) -> None:
+    """Show a child that was forked ahead of its connection."""
+    _setter()(f"{program}: waiting for a connection")
+
+
 def waiting(program: str, peer: str) -> None:
     """Show a process that has a connection and no association yet."""
     _setter()(f"{program}: {peer} [connected]")
