@@ -46,6 +46,8 @@ class Configured:
         self._options = options
         self._program = program
         self._folder = _output_folder(options)
+        walks_only = options.ignore and options.bitpreserving == "normal"
+        self._spool = _spool() if walks_only else None
         # What goes from one association to the next, and through a reload.
         self._studies = _studies(options)
         self._placement = _placement(options, self._folder, self._studies)
@@ -91,7 +93,7 @@ class Configured:
             ),
             store=StoreOptions(
                 folder=None if options.ignore else self._folder,
-                spool=_spool() if options.ignore and not bit_preserving else None,
+                spool=self._spool,
                 bit_preserving=bit_preserving,
                 meta_header=options.fileformat == "write-file",
                 extension=options.filename_extension or "",
