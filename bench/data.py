@@ -15,7 +15,9 @@ CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 MULTIFRAME_WORD_CAPTURE = "1.2.840.10008.5.1.4.1.1.7.3"
 
-LONG_FORM = frozenset({"OB", "OW"})  # PS3.5 section 7.1.2: 32-bit length after two reserved bytes
+LONG_FORM = frozenset(
+    {"OB", "OW", "SQ"}
+)  # PS3.5 section 7.1.2: 32-bit length after two reserved bytes
 
 Elements = dict[int, tuple[str, str | int | bytes]]
 
@@ -144,6 +146,20 @@ def small_image(number: int) -> tuple[str, str, Elements]:
     )
 
 
+def referring_image(number: int, elements: int) -> tuple[str, str, Elements]:
+    """A small image with that many elements, most of them in the items of a sequence."""
+    sop_class, instance, attributes = small_image(number)
+    instance = uid(f"referring/{elements}/{number}")
+    items = [
+        encode({0x00081150: ("UI", CT_IMAGE), 0x00081155: ("UI", uid(f"ct/{item}"))})
+        for item in range((elements - len(attributes)) // 2)
+    ]
+    # Referenced Image Sequence (PS3.3 section C.7.6.1); items as in PS3.5 section 7.5.1.
+    value = b"".join(struct.pack("<HHI", 0xFFFE, 0xE000, len(item)) + item for item in items)
+    special: Elements = {0x00080018: ("UI", instance), 0x00081140: ("SQ", value)}
+    return sop_class, instance, attributes | special
+
+
 def multiframe(frames: int) -> tuple[str, str, Elements]:
     """A multi-frame grayscale word secondary capture (PS3.3 section A.8.4) of 512 KiB frames."""
     instance = uid(f"multi-frame/{frames}")
@@ -205,11 +221,15 @@ class Objects(NamedTuple):
 
 
 class Sizes(NamedTuple):
-    """How many objects of each kind exist, and the 512 KiB frames of the large one."""
+    """How many objects of each kind exist, and the 512 KiB frames of the large one.
+
+    There are ``many`` objects with many elements, and as many with few as there are CT slices.
+    """
 
     ct: int
     small: int
     frames: int
+    many: int
 
 
 class Data:
@@ -241,6 +261,23 @@ class Data:
         files = [folder / "all" / f"{n}.dcm" for n in range(self.sizes.small)]
         for number, file in enumerate(files):
             write_object(file, small_image(number), "OB", frame)
+        return Objects(folder, files, len(frame))
+
+    @cached_property
+    def few_elements(self) -> Objects:
+        """Small images of 100 elements."""
+        return self._referring("few", self.sizes.ct, 100)
+
+    @cached_property
+    def many_elements(self) -> Objects:
+        """Small images of 10,000 elements."""
+        return self._referring("many", self.sizes.many, 10_000)
+
+    def _referring(self, name: str, count: int, elements: int) -> Objects:
+        folder, frame = self.make_folder(name), self.noise.randbytes(48 * 64)
+        files = [folder / "all" / f"{n}.dcm" for n in range(count)]
+        for number, file in enumerate(files):
+            write_object(file, referring_image(number, elements), "OB", frame)
         return Objects(folder, files, len(frame))
 
     @cached_property

@@ -10,6 +10,7 @@ from bench.peers import Suite
 from bench.trials import Setup, Trial, echoing, receiving, sending, superserving
 
 MEMORY_LIMIT = 12_000_000  # bytes of anonymous memory of a child that receives the large object
+THIRD = (1 / 3, 1 / 3)  # a rewrite may take three times as long as the reference's
 INSTALLED, NODELAY = "installed", "TCP_NODELAY=1"
 PEERS = (INSTALLED, NODELAY)
 
@@ -36,6 +37,7 @@ class Scale(NamedTuple):
 
     sizes: Sizes
     ct: Counts
+    many: Counts
     small: Counts
     parallel: Counts
     echo: Counts
@@ -44,8 +46,9 @@ class Scale(NamedTuple):
 
 
 FULL = Scale(
-    sizes=Sizes(ct=400, small=8000, frames=1024),
+    sizes=Sizes(ct=400, small=8000, frames=1024, many=40),
     ct=Counts(24, 40, 400, 0.02),
+    many=Counts(8, 40, 40, 60),
     small=Counts(24, 24, 2000, 0.02),
     parallel=Counts(40, 24, 250, 0.06),
     echo=Counts(20, 40, 300, 0.02),
@@ -53,8 +56,9 @@ FULL = Scale(
     repeat=3,
 )
 QUICK = Scale(
-    sizes=Sizes(ct=40, small=640, frames=128),
+    sizes=Sizes(ct=40, small=640, frames=128, many=8),
     ct=Counts(8, 8, 40, 0.035),
+    many=Counts(2, 8, 8, 60),
     small=Counts(8, 8, 200, 0.035),
     parallel=Counts(6, 6, 20, 0.06),
     echo=Counts(5, 10, 50, 0.02),
@@ -80,9 +84,9 @@ class Row(NamedTuple):
     memory_limit: int | None = None
 
 
-def receive(pick: Pick, senders: int, mode: str) -> Start:
+def receive(pick: Pick, senders: int, *modes: str) -> Start:
     """A trial of the receiver; the objects are made when it starts."""
-    return lambda setup, suite: receiving(setup, suite, pick(setup.data), [mode], senders)
+    return lambda setup, suite: receiving(setup, suite, pick(setup.data), [*modes], senders)
 
 
 def send(pick: Pick) -> Start:
@@ -102,6 +106,14 @@ def large(data: Data) -> Objects:
     return data.large
 
 
+def few(data: Data) -> Objects:
+    return data.few_elements
+
+
+def many(data: Data) -> Objects:
+    return data.many_elements
+
+
 def rows(scale: Scale) -> tuple[Row, ...]:
     """All rows; the first target of each is for DCMTK as installed, the second for NODELAY."""
     size = f"{scale.sizes.frames // 2} MiB"
@@ -112,6 +124,11 @@ def rows(scale: Scale) -> tuple[Row, ...]:
         Row("receive 4 KiB -B", rate, scale.small, receive(small, 1, "-B"), (100, 1)),
         Row(f"receive {size} -B", speed, ONE, receive(large, 1, "-B"), (3, 3), limit),
         Row(f"receive {size} +B", speed, ONE, receive(large, 1, "+B"), (1.2, 1.2), limit),
+        Row("rewrite 100 elements -e", rate, scale.ct, receive(few, 1, "-e"), THIRD),
+        Row("rewrite 10,000 elements -e", rate, scale.many, receive(many, 1, "-e"), THIRD),
+        Row("rewrite 10,000 elements +ti", rate, scale.many, receive(many, 1, "+ti"), THIRD),
+        Row("rewrite CT +tb", rate, scale.ct, receive(ct, 1, "+tb"), (1, 1)),
+        Row(f"rewrite {size} +tb", speed, ONE, receive(large, 1, "+tb"), (1, 1)),
         Row("send CT", rate, scale.ct, send(ct), (30, 1)),
         Row("send 4 KiB", rate, scale.small, send(small), (30, 1)),
         Row(f"send {size}", speed, ONE, send(large), (1.5, 1.5)),

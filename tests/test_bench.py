@@ -9,6 +9,7 @@ from pathlib import Path
 import pydicom
 import pytest
 
+from bench import data as data_module
 from bench.data import Data, Sizes
 from bench.peers import BenchError, run
 from bench.results import choose
@@ -27,7 +28,7 @@ def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
-    return Data(tmp_path_factory.mktemp("bench") / "data", Sizes(ct=3, small=6, frames=4))
+    return Data(tmp_path_factory.mktemp("bench") / "data", Sizes(ct=3, small=6, frames=4, many=2))
 
 
 @pytest.mark.parametrize(
@@ -57,6 +58,18 @@ def test_objects_are_read_by_pydicom(
         assert (each.Rows, each.Columns, each.BitsAllocated, frames) == shape
         assert len(each.PixelData) == payload
         assert [element.tag for element in each] == sorted(element.tag for element in each)
+
+
+@pytest.mark.parametrize(("elements", "count"), [(100, 3), (10_000, 2)])
+def test_objects_have_the_elements_that_they_claim(data: Data, elements: int, count: int) -> None:
+    objects = data.few_elements if elements == 100 else data.many_elements
+    assert len(objects.files) == count
+    for file in objects.files:
+        read = pydicom.dcmread(file)
+        referred = read.ReferencedImageSequence
+        found = len(read) - 2 + 2 * len(referred)  # but for the sequence and the pixel data
+        assert elements - 2 < found <= elements
+        assert {item.ReferencedSOPClassUID for item in referred} == {data_module.CT_IMAGE}
 
 
 def test_small_objects_are_about_4_kib(data: Data) -> None:
