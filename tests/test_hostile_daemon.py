@@ -41,7 +41,7 @@ def all_serving(receiver: Receiver) -> list[int]:
     for pid in receiver.children():
         with suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
             title = command_line(pid)
-            if title and ": master [" not in title:
+            if "[" in title and ": master [" not in title:
                 found.append(pid)
     return found
 
