@@ -1,6 +1,7 @@
 """Fixtures: receivers of both flavours, shared ones per module, and a corpus of objects."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,6 +10,10 @@ from harness import receivers
 from harness.receivers import OURS, REFERENCE, Receiver
 
 StartReceiver = Callable[..., Receiver]
+
+# A shell ignores SIGINT for what it starts in the background, and the programs under test, which
+# inherit that, would go on ignoring it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _need(flavour: str) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import gc
 import os
 import subprocess
 from collections.abc import Iterator
@@ -52,6 +53,7 @@ def open_fds() -> set[str]:
 
 @pytest.fixture(autouse=True)
 def no_descriptor_is_left() -> Iterator[None]:
+    gc.collect()  # what earlier tests have left open is not closed in between
     before = len(open_fds())
     yield
     assert len(open_fds()) == before
