@@ -31,9 +31,10 @@ _SHORTAGE_LOG_INTERVAL = 60.0
 _KILL_DELAY = 5.0
 _STATUS_INTERVAL = 1.0
 
-# Connections that follow each other this fast find a child forked ahead, until there was none
-# for a while (seconds).
+# After so many connections that follow each other this fast (seconds), the next one finds a child
+# forked ahead, until there was none for a while.
 _RUSH = 0.05
+_RUSH_COUNT = 8
 _RUSH_OVER = 1.0
 
 # More peers than these at a time are not even told that they are rejected.
@@ -89,6 +90,7 @@ class Master:
         self._expiry_at: float | None = None
         self._status_sent = self._started
         self._last_connection = -_RUSH
+        self._quick = 0  # connections that followed one another closely
         self._rush_until: float | None = None
         self._shortage_logged = -_SHORTAGE_LOG_INTERVAL
         self._full_logged = False
@@ -262,7 +264,11 @@ class Master:
 
     def _fork_ahead(self) -> socket.socket | None:
         """Fork a child for a connection to come; in the child, return where that will come from."""
-        ours, its = socket.socketpair()
+        try:
+            ours, its = socket.socketpair()
+        except OSError as error:
+            self._pause("fork ahead", error)
+            return None
         pid = self._fork()
         if pid == 0:
             ours.close()
@@ -300,7 +306,8 @@ class Master:
         if pid == 0:
             return True
         now = time.monotonic()
-        if now - self._last_connection < _RUSH:
+        self._quick = self._quick + 1 if now - self._last_connection < _RUSH else 0
+        if self._quick >= _RUSH_COUNT:
             self._rush_until = now + _RUSH_OVER
         self._last_connection = now
         accepted.connection.close()

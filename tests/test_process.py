@@ -31,7 +31,7 @@ def test_one_child_for_each_association(flavour: str, start_receiver: StartRecei
         peers.append(Peer.connect(receiver.port))
         peers[-1].associate(calling=f"PEER{number}".encode())
         assert len(receiver.wait_for_children(number)) == number
-    pids = receiver.children()
+    pids = receiver.serving()
     log = receiver.log()
     for pid in pids:
         assert f"Association Received in child process (pid: {pid})" in log

@@ -23,7 +23,7 @@ def spares(receiver: Receiver) -> list[int]:
     return found
 
 
-def rush(receiver: Receiver, count: int = 10) -> None:
+def rush(receiver: Receiver, count: int = 12) -> None:
     for _ in range(count):
         with Peer.connect(receiver.port) as peer:
             peer.associate()
@@ -37,7 +37,7 @@ def wait_for_spare(receiver: Receiver) -> int:
 
     def is_there() -> bool:
         if not spares(receiver):
-            rush(receiver, 3)
+            rush(receiver)
             time.sleep(0.1)
         found[:] = spares(receiver)
         return len(found) == 1
@@ -53,6 +53,16 @@ def test_waits_during_a_rush_and_goes_after_it(start_receiver: StartReceiver) ->
     receiver.wait_for_children(0)
     wait_until(lambda: not is_zombie(pid), "it is reaped")
     assert not is_alive(pid)
+
+
+def test_a_few_connections_are_no_rush(start_receiver: StartReceiver) -> None:
+    receiver = start_receiver(OURS, "--fork", "-dhl")
+    rush(receiver, 5)
+    receiver.wait_for_children(0)
+    with Peer.connect(receiver.port) as peer:
+        peer.associate()
+        assert len(receiver.children()) == 1
+        peer.release()
 
 
 def test_serves_the_next_connection(start_receiver: StartReceiver) -> None:

@@ -1,5 +1,6 @@
 """Start and stop storage SCPs: the daemon under test, or the reference in its place."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -131,13 +132,24 @@ class Receiver:
         return self.log(since)
 
     def children(self) -> list[int]:
-        """Return the living children: one per association when forking."""
+        """Return the living children."""
         return children_of(self.pid)
 
+    def serving(self) -> list[int]:
+        """Return the children that have a connection; ours may have a spare one beside them."""
+        found = []
+        for pid in self.children():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+                title = command_line(pid)
+                if ": waiting for a connection" not in title and ": master [" not in title:
+                    found.append(pid)
+        return found
+
     def wait_for_children(self, count: int) -> list[int]:
-        """Wait until so many children live, and return their process ids."""
-        wait_until(lambda: len(self.children()) == count, f"{count} children of {self.pid}")
-        return self.children()
+        """Wait until so many children serve (or for 0: none lives); return their process ids."""
+        some = self.serving if count else self.children
+        wait_until(lambda: len(some()) == count, f"{count} children of {self.pid}")
+        return some()
 
     def names(self) -> list[str]:
         """Return all names below the folder, hidden and partial ones included."""
