@@ -8,7 +8,7 @@ import logging
 import os
 
 from dcmstore import command, part10, uids
-from dcmstore.dataset import DataSetError, Findings
+from dcmstore.dataset import DataSetError, Findings, TooDeep
 from dcmstore.elements import inspect
 from storescpd import naming
 from storescpd.rewriting import Received
@@ -25,6 +25,8 @@ _PREAMBLE = len(part10.PREAMBLE)
 
 class NormalIncoming(Incoming):
     """One object that is coming in, to be kept in the form that the output options ask for."""
+
+    _too_deep = ""  # why the data set is refused, if it is
 
     def _begin(self, file: Temporary, views: list[memoryview], last: bool) -> None:
         header = self._first_header()
@@ -50,6 +52,9 @@ class NormalIncoming(Incoming):
 
     def _finish(self) -> int:
         findings = self._read()
+        if self._too_deep:
+            log.error("refusing data set: %s", self._too_deep)
+            return command.CANNOT_UNDERSTAND
         if findings is not None:
             for warning in findings.warnings:
                 data_log.warning("%s", warning)
@@ -95,9 +100,13 @@ class NormalIncoming(Incoming):
         return self._findings
 
     def _forgive(self, error: DataSetError) -> None:
-        if not self._options.store_unparseable:
+        if self._options.store_unparseable:
+            self._unparseable = error.text
+        elif isinstance(error, TooDeep):
+            # It may be whole and valid: this object is at fault, not the association.
+            self._too_deep = error.text
+        else:
             raise error
-        self._unparseable = error.text
 
     def _rewrite(self, findings: Findings) -> None:
         """Write the data set once more, in the form that the options ask for."""

@@ -1,5 +1,7 @@
 """Data sets that nobody can parse: they abort the association, or are stored if that is allowed."""
 
+import struct
+
 import pytest
 from conftest import StartReceiver
 from harness import wire
@@ -47,6 +49,31 @@ def test_unparseable_data_sets_are_stored_as_received(
     assert meta[0x10].rstrip(b"\0").decode() == wire.EXPLICIT
     assert meta[0x02].rstrip(b"\0").decode() == bad.sop_class
     assert meta[0x03].rstrip(b"\0").decode() == bad.sop_instance
+
+
+def nested(levels: int) -> Object:
+    """Return an object with sequences within sequences, all of undefined length."""
+    thing = small()
+    sequence = struct.pack("<HH2sHI", 0x0040, 0xA730, b"SQ", 0, 0xFFFFFFFF)
+    item = struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF)
+    ends = struct.pack("<HHIHHI", 0xFFFE, 0xE00D, 0, 0xFFFE, 0xE0DD, 0)
+    at = thing.data.index(b"\xe0\x7f\x10\x00")
+    inner = (sequence + item) * levels + ends * levels
+    return thing._replace(data=thing.data[:at] + inner + thing.data[at:])
+
+
+@pytest.mark.parametrize("fragment", [131060, 8192])
+def test_nesting_beyond_the_bound_is_refused(start_receiver: StartReceiver, fragment: int) -> None:
+    receiver = start_receiver(OURS, "-pdu", "131072")
+    deep, deeper, good = nested(2000), nested(4200), small()
+    with Peer.connect(receiver.port) as peer:
+        peer.associate()
+        assert peer.store(deep, 1, fragment=fragment) == 0
+        assert peer.store(deeper, 2, fragment=fragment) == 0xC000
+        assert peer.store(good, 3, fragment=fragment) == 0
+        peer.release()
+    receiver.wait_for_log("E: refusing data set: Sequences nested deeper than 4096 levels")
+    assert len(receiver.names()) == 2
 
 
 @pytest.mark.parametrize("options", [(), ("+te",)], ids=["same", "little"])
