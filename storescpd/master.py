@@ -19,7 +19,7 @@ from storescpd import addresses, spare, title
 from storescpd.children import Children
 from storescpd.notify import Notifier
 from storescpd.signals import MASTER_SIGNALS, SignalPipe
-from storescpd.spare import Accepted, Spare
+from storescpd.spare import Accepted, Rush, Spare
 from storescpd.throttle import Throttle
 
 log = logging.getLogger("dcmtk.apps.storescp")
@@ -30,12 +30,6 @@ _SHORTAGE_PAUSE = 1.0
 _SHORTAGE_LOG_INTERVAL = 60.0
 _KILL_DELAY = 5.0
 _STATUS_INTERVAL = 1.0
-
-# After so many connections that follow each other this fast (seconds), the next one finds a child
-# forked ahead, until there was none for a while.
-_RUSH = 0.05
-_RUSH_COUNT = 8
-_RUSH_OVER = 1.0
 
 # More peers than these at a time are not even told that they are rejected.
 _MOST_REJECTING = 16
@@ -89,9 +83,7 @@ class Master:
         self._watchdog_at: float | None = None
         self._expiry_at: float | None = None
         self._status_sent = self._started
-        self._last_connection = -_RUSH
-        self._quick = 0  # connections that followed one another closely
-        self._rush_until: float | None = None
+        self._rush = Rush()
         self._shortage_logged = -_SHORTAGE_LOG_INTERVAL
         self._full_logged = False
         self._denials = Throttle()
@@ -218,7 +210,7 @@ class Master:
                 self._kill_at,
                 self._status_at,
                 self._watchdog_at,
-                self._rush_until,
+                self._rush.until,
                 self._expiry_at,
                 self._idle_at(),
             )
@@ -260,7 +252,7 @@ class Master:
         return False
 
     def _wants_spare(self) -> bool:
-        return self._rush_until is not None and self._children.spare is None and self._may_accept()
+        return self._rush.until is not None and self._children.spare is None and self._may_accept()
 
     def _fork_ahead(self) -> socket.socket | None:
         """Fork a child for a connection to come; in the child, return where that will come from."""
@@ -305,11 +297,7 @@ class Master:
             pid = self._fork()
         if pid == 0:
             return True
-        now = time.monotonic()
-        self._quick = self._quick + 1 if now - self._last_connection < _RUSH else 0
-        if self._quick >= _RUSH_COUNT:
-            self._rush_until = now + _RUSH_OVER
-        self._last_connection = now
+        self._rush.note(time.monotonic())
         accepted.connection.close()
         if pid is None:
             return False
@@ -371,8 +359,7 @@ class Master:
         if self._kill_at is not None and now >= self._kill_at:
             self._kill_at = now + _KILL_DELAY
             self._children.signal(signal.SIGKILL)
-        if self._rush_until is not None and now >= self._rush_until:
-            self._rush_until = None
+        if self._rush.is_over(now):
             self._children.dismiss_spare()
         if self._status_at is not None and now >= self._status_at:
             self._status_at = None

@@ -13,6 +13,39 @@ _MESSAGE = 256
 """Bytes that hold a peer's address, and then some."""
 
 
+# After so many connections that follow each other this fast, the next one finds a child forked
+# ahead, until there was none for a while (seconds).
+_APART = 0.05
+_COUNT = 8
+_OVER = 1.0
+
+
+class Rush:
+    """Whether connections follow each other so closely that forking ahead pays.
+
+    ``until`` is when the rush will be over (monotonic seconds), None if there is none.
+    """
+
+    def __init__(self) -> None:
+        self.until: float | None = None
+        self._last = -_APART
+        self._close = 0  # connections that followed one another closely
+
+    def note(self, now: float) -> None:
+        """Take notice of a connection."""
+        self._close = self._close + 1 if now - self._last < _APART else 0
+        self._last = now
+        if self._close >= _COUNT:
+            self.until = now + _OVER
+
+    def is_over(self, now: float) -> bool:
+        """Whether a rush is over; true only once."""
+        if self.until is None or now < self.until:
+            return False
+        self.until = None
+        return True
+
+
 class Accepted(NamedTuple):
     """A connection to be served, or, with ``reject``, to be told that there are too many."""
 
