@@ -222,7 +222,8 @@ def test_no_descriptor_is_left_behind(start_receiver: StartReceiver, mode: str) 
         peer.associate()
         peer.release()
     receiver.wait_for_children(0)
-    wait_until(lambda: len(_open_files(receiver.pid)) == before, "descriptors are closed")
+    # The first count may have caught a connection on its way out.
+    wait_until(lambda: len(_open_files(receiver.pid)) <= before, "descriptors are closed")
 
 
 def test_shortage_of_descriptors_passes(start_receiver: StartReceiver) -> None:
