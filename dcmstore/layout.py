@@ -11,7 +11,7 @@ from dcmstore import vr
 from dcmstore.dataset import Encoded, Plan
 from dcmstore.headers import Syntax, name
 
-MEMORY_LIMIT: Final = 1 << 29
+MEMORY_LIMIT: Final = 1 << 27
 """A layout may take this many bytes; only data sets made to hurt need more."""
 INLINE: Final = 512
 """Unchanged parts up to this many bytes are copied into the literals."""

@@ -170,7 +170,7 @@ def test_limits() -> None:
         ("A-ASSOCIATE PDU", pdu.MAX_ASSOCIATE_LENGTH, "1 MiB"),
         ("command", command.MAX_COMMAND, "64 KiB"),
         ("nested sequences", walk.MAX_DEPTH, "4,096 levels"),
-        ("plan of a data set to be encoded anew", layout.MEMORY_LIMIT, "512 MiB"),
+        ("plan of a data set to be encoded anew", layout.MEMORY_LIMIT, "128 MiB"),
         ("warnings about a data set", walk.MAX_WARNINGS, "200"),
         ("commands running at a time", hooks.RUNNING_MAX, "1,024"),
     ):
