@@ -74,6 +74,11 @@ OURS = Section(
         ),
         Option(
             "",
+            "--fsync",
+            "have each object on the disk, safe from a power failure, before it is answered",
+        ),
+        Option(
+            "",
             "--sort-bit-preserving",
             "sort into subdirectories with --bit-preserving too; data sets are read then",
         ),

@@ -168,6 +168,7 @@ class Placement:
         """Make a folder; return whether it is new. Raises OSError."""
         try:
             os.mkdir(name, 0o777, dir_fd=self._folder.fd)
+            self._folder.sync()
         except FileExistsError:
             return False
         return True

@@ -219,7 +219,7 @@ def _output_folder(options: cmdline.Options) -> Folder:
     if not options.ignore and not os.access(path, os.W_OK | os.X_OK):
         raise ServiceError(f"specified output directory is not writeable: {path}")
     try:
-        return Folder(path)
+        return Folder(path, synced=options.fsync)
     except OSError as error:
         raise ServiceError(f"cannot open output directory {path}: {error.strerror}") from error
 

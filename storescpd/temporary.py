@@ -21,9 +21,13 @@ _NO_LINKS = frozenset((errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS))
 class Folder:
     """A folder for objects, held open, so that names are looked up below it and nowhere else."""
 
-    def __init__(self, path: str, parent: "Folder | None" = None) -> None:
-        """Open the folder; a path below ``parent`` starts there. Raises OSError."""
+    def __init__(self, path: str, parent: "Folder | None" = None, *, synced: bool = False) -> None:
+        """Open the folder; a path below ``parent`` starts there. Raises OSError.
+
+        ``synced``, which a parent hands on: objects shall outlast a power failure.
+        """
         self.path = path if parent is None else parent.join(path)
+        self.synced: bool = synced or (parent is not None and parent.synced)
         self.fd: int = os.open(
             path,
             os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC,
@@ -36,6 +40,11 @@ class Folder:
     def close(self) -> None:
         """Let go of the folder."""
         os.close(self.fd)
+
+    def sync(self) -> None:
+        """Have the names in the folder on the disk, if it is synced. Raises OSError."""
+        if self.synced:
+            os.fsync(self.fd)
 
     def join(self, name: str) -> str:
         """Return the path of a file in the folder, for messages."""
@@ -136,9 +145,11 @@ class Temporary:
         """
         folder = self.folder
         try:
+            self._sync()
             if not self._name:
                 try:
                     self._link(name)
+                    folder.sync()
                     return False
                 except FileExistsError:
                     temporary = _temporary_name()
@@ -148,6 +159,7 @@ class Temporary:
             replaced = _exists(name, folder.fd)
             os.rename(self._name, name, src_dir_fd=folder.fd, dst_dir_fd=folder.fd)
             self._name = ""
+            folder.sync()
             return replaced
         finally:
             self.discard()
@@ -157,10 +169,12 @@ class Temporary:
 
         Raises FileExistsError, after which another name may be tried, and OSError.
         """
+        self._sync()
         if self._name:
             self._reserve(name)
         else:
             self._link(name)
+        self.folder.sync()
         self.discard()
 
     def move(self, folder: Folder) -> None:
@@ -179,6 +193,10 @@ class Temporary:
             os.rename(self._name, name, src_dir_fd=self.folder.fd, dst_dir_fd=folder.fd)
             self._name = name
         self.folder = folder
+
+    def _sync(self) -> None:
+        if self.folder.synced:
+            os.fdatasync(self.fd)
 
     def _link(self, name: str) -> None:
         # linkat(2) by way of /proc, the one that needs no privilege.

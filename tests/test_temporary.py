@@ -488,3 +488,52 @@ def test_copy_error_is_told(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> 
         file.copy_from(source.fd, 0, 10)
     file.discard()
     source.discard()
+
+
+@pytest.mark.parametrize("nameless", [True, False])
+@pytest.mark.parametrize("exists", [False, True])
+def test_synced_folder_has_bytes_and_name_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nameless: bool, exists: bool
+) -> None:
+    calls: list[str] = []
+
+    def note(name: str) -> None:
+        real = getattr(os, name)
+
+        def noted(*arguments: object, **options: object) -> object:
+            calls.append(name)
+            return real(*arguments, **options)
+
+        monkeypatch.setattr(os, name, noted)
+
+    folder = Folder(str(tmp_path), synced=True)
+    folder.nameless = folder.nameless and nameless
+    if exists:
+        (tmp_path / "CT.1").write_bytes(b"old")
+    file = Temporary(folder)
+    file.write([b"new"])
+    for name in ("fdatasync", "link", "rename", "fsync"):
+        note(name)
+    assert file.publish("CT.1") is exists
+    # The bytes before the name, and the name before the answer.
+    assert calls[0] == "fdatasync"
+    assert calls[-1] == "fsync"
+    assert set(calls[1:-1]) <= {"link", "rename"}
+    assert (tmp_path / "CT.1").read_bytes() == b"new"
+    below = Folder(".", folder)
+    assert below.synced
+    below.close()
+    folder.close()
+
+
+def test_nothing_is_synced_unasked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: int) -> None:
+        raise AssertionError("synced")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    monkeypatch.setattr(os, "fdatasync", refuse)
+    folder = Folder(str(tmp_path))
+    file = Temporary(folder)
+    file.write([b"new"])
+    assert file.publish("CT.1") is False
+    folder.close()
