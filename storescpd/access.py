@@ -15,6 +15,7 @@ import socket
 from typing import NoReturn
 
 from storescpd import accesstables
+from storescpd.signals import STOP_SIGNALS
 
 log = logging.getLogger("dcmtk.apps.storescp")
 
@@ -35,8 +36,9 @@ _REQUEST_SIZE = 4096
 # a minute (two lookups), RFC 931's to ten seconds; only a hanging `spawn` takes longer.
 _DECISION_LIMIT = 90.0
 
-# libwrap waits for the commands it runs, and those expect the signals of a fresh process.
-_COMMAND_SIGNALS = (signal.SIGCHLD, signal.SIGPIPE)
+# libwrap waits for the commands it runs, and those expect the signals of a fresh process. It can
+# be blocked for long, and no handler in Python runs before it returns.
+_DEFAULT_SIGNALS = (signal.SIGCHLD, signal.SIGPIPE, *STOP_SIGNALS)
 
 # What a helper writes to its pipe.
 _PERMITTED = b"+"
@@ -111,7 +113,7 @@ class Wrappers:
             facts += [_RQ_CLIENT_NAME, _UNKNOWN, _RQ_SERVER_NAME, _UNKNOWN]
         self._library.request_init(request, *facts, 0)
         self._library.sock_host(request)
-        saved = [(one, signal.signal(one, signal.SIG_DFL)) for one in _COMMAND_SIGNALS]
+        saved = [(one, signal.signal(one, signal.SIG_DFL)) for one in _DEFAULT_SIGNALS]
         try:
             return bool(self._library.hosts_access(request))
         finally:
@@ -147,7 +149,7 @@ class Wrappers:
     def _help(self, question: int, fd: int, address: str) -> NoReturn:
         try:
             signal.set_wakeup_fd(-1)
-            for one in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+            for one in (*STOP_SIGNALS, signal.SIGHUP, signal.SIGUSR1):
                 signal.signal(one, signal.SIG_DFL)
             os.write(question, _PERMITTED if self._ask(fd, address) else _REFUSED)
         except Exception as error:

@@ -55,7 +55,7 @@ class Master:
     """One listening process.
 
     All its state is here: the listeners, the children, and how far a stop has gone.
-    ``signals`` may have been attached before; ``reload`` is called for SIGHUP.
+    ``reload`` is called for SIGHUP.
     """
 
     def __init__(
@@ -134,7 +134,6 @@ class Master:
         None when told to stop, or when idle for too long. When nobody came for ``wait`` seconds,
         ``expired`` is called, once.
         """
-        self._signals.attach()
         self._idle_since = time.monotonic()
         self._expiry_at = None if wait is None else self._idle_since + wait
         while not self._stopping:

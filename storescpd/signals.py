@@ -2,14 +2,18 @@
 
 Handlers only record. The master's loop reads the numbers from a descriptor; a process that
 serves an association is blocked in a receive, so there the record is the end of its input.
+
+What SIGTERM and SIGINT mean changes with what a process does, but their handler stays the same:
+in a child that has just been forked, signal.signal() would cost a tenth of a short association.
 """
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import FrameType
 
 MASTER_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class SignalPipe:
@@ -17,13 +21,11 @@ class SignalPipe:
 
     def __init__(self) -> None:
         self.fd, self._write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self.attach()
-
-    def attach(self) -> None:
-        """Send the master's signals to the pipe, from now on."""
         signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
-        for number in MASTER_SIGNALS:
-            signal.signal(number, _ignore_here)
+        _orders.append(_leave_to_reader)
+        _handle(STOP_SIGNALS)
+        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD):
+            signal.signal(number, _leave_to_reader)
 
     def read(self) -> list[int]:
         """Return the numbers of the signals that came in, oldest first; never blocks."""
@@ -35,8 +37,7 @@ class SignalPipe:
     def close(self) -> None:
         """Close the pipe, in a child: it can be ended, and is not told what a master is told."""
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_DFL)
+        _orders.pop()
         os.close(self.fd)
         os.close(self._write_end)
 
@@ -45,29 +46,26 @@ class Stop:
     """The order to stop, as a process that serves an association receives it.
 
     SIGTERM allows the association ``grace`` seconds (none in a forked child: its master has
-    waited already), SIGINT or a second SIGTERM none; then the handler calls ``cut``. A process
-    with grace goes on when the association is over, and gets its old handlers back.
+    waited already), SIGINT or a second SIGTERM none; then the handler calls ``cut``. When the
+    association is over, the signals mean again what they did before.
     """
 
     def __init__(self, grace: float, cut: Callable[[], None]) -> None:
         self.requested = False
         self._grace = grace
         self._cut = cut
-        numbers = [signal.SIGTERM, signal.SIGINT]
-        if grace > 0:
-            numbers.append(signal.SIGALRM)
-        self._old = {number: signal.signal(number, self._record) for number in numbers}
 
     def __enter__(self) -> "Stop":
+        _orders.append(self._record)
+        _handle((*STOP_SIGNALS, signal.SIGALRM) if self._grace > 0 else STOP_SIGNALS)
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._grace > 0:
             signal.setitimer(signal.ITIMER_REAL, 0)
-            for number, handler in self._old.items():
-                signal.signal(number, handler)
+        _orders.pop()
 
-    def _record(self, number: int, _frame: FrameType | None) -> None:
+    def _record(self, number: int) -> None:
         gentle = number == signal.SIGTERM and self._grace > 0 and not self.requested
         self.requested = True
         if gentle:
@@ -76,5 +74,27 @@ class Stop:
             self._cut()
 
 
-def _ignore_here(_number: int, _frame: FrameType | None) -> None:
-    """A signal needs some Python handler, or its number never reaches the wakeup descriptor."""
+def _die(number: int) -> None:
+    """End as if there were no handler."""
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+
+
+def _leave_to_reader(_number: int, _frame: FrameType | None = None) -> None:
+    """Do nothing: the number is in the pipe, and gets there only if there is a Python handler."""
+
+
+# What is done at a stop signal; the last order holds.
+_orders: list[Callable[[int], None]] = [_die]
+_handled: set[int] = set()
+
+
+def _obey(number: int, _frame: FrameType | None) -> None:
+    _orders[-1](number)
+
+
+def _handle(numbers: Iterable[int]) -> None:
+    for number in numbers:
+        if number not in _handled:
+            signal.signal(number, _obey)
+            _handled.add(number)
