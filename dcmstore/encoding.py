@@ -15,7 +15,9 @@ from dcmstore.encoding_plan import examine
 from dcmstore.outflow import copy_range, write_all, write_gathered
 from dcmstore.values import swapped_words
 
-_CHUNK: Final = 1 << 18
+_CHUNK: Final = 1 << 16
+"""Bytes that are made at a time. Half of what malloc(3) gives back to the system at once, to be
+cleared and mapped anew for the next chunk."""
 _GATHER: Final = 256
 """Parts handed over in one system call; IOV_MAX is at least 1024 on Linux."""
 _KERNEL_COPY: Final = 1 << 16

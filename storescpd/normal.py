@@ -5,9 +5,11 @@ what the output options ask for, and the file is published as it stands.
 """
 
 import logging
+import mmap
 import os
+from functools import cache
 
-from dcmstore import command, part10, uids
+from dcmstore import command, part10, plainscan, uids
 from dcmstore.dataset import DataSetError, Findings, TooDeep
 from dcmstore.elements import inspect
 from storescpd import naming
@@ -22,11 +24,22 @@ data_log = logging.getLogger("dcmtk.dcmdata")
 _GENERIC_CLASS = "1.2.276.0.7230010.3.1.0.1"
 _PREAMBLE = len(part10.PREAMBLE)
 
+_MOST_HELD = 1 << 20
+"""Bytes of a data set that will hardly stay as it is, and is held in memory besides. Then the final
+form goes over the first one, which is much faster than a second file."""
+
+
+@cache
+def _buffer() -> memoryview:
+    # One for the life of the process: what is allocated for each object is cleared for each.
+    return memoryview(mmap.mmap(-1, _MOST_HELD, flags=mmap.MAP_PRIVATE))
+
 
 class NormalIncoming(Incoming):
     """One object that is coming in, to be kept in the form that the output options ask for."""
 
     _too_deep = ""  # why the data set is refused, if it is
+    _held: int | None = None  # bytes of the data set in the buffer, None if it is not there
 
     def _begin(self, file: Temporary, views: list[memoryview], last: bool) -> None:
         header = self._first_header()
@@ -48,7 +61,36 @@ class NormalIncoming(Incoming):
                     # Other bytes will be written.
                     self._source = Received(self._transfer_syntax, whole)
                     return
+            file.write([header, whole])
+            return
         file.write([header, *views])
+        if self._transfer_syntax != uids.DEFLATED and not plainscan.eligible(
+            self._transfer_syntax, self._output
+        ):
+            self._held = 0
+            self._hold(views)
+
+    def _go_on(self, file: Temporary, views: list[memoryview]) -> None:
+        file.write(views)
+        if self._held is not None:
+            self._hold(views)
+
+    def _hold(self, views: list[memoryview]) -> None:
+        """Keep fragments in memory as long as there is room."""
+        buffer, held = _buffer(), self._held
+        if held is None or self.received > len(buffer):
+            self._held = None
+            return
+        for view in views:
+            buffer[held : held + len(view)] = view
+            held += len(view)
+        self._held = held
+
+    def _walk(self) -> Findings:
+        if self._held is None:
+            return super()._walk()
+        self._source = Received(self._transfer_syntax, _buffer()[: self._held])
+        return self._source.inspect(self._output)
 
     def _finish(self) -> int:
         findings = self._read()
@@ -118,15 +160,19 @@ class NormalIncoming(Incoming):
         if output.padding is not None and output.meta_length != meta_length:
             output = output._replace(meta_length=meta_length)
             findings = source.inspect(output)
-        # A data set that was whole in memory has left the file empty.
-        new = Temporary(old.folder) if old.size else old
-        self._file = new
+        if source.file is None:
+            # The data set is in memory, and the file free.
+            old.begin_anew()
+            old.write((header,))
+            source.write(findings, output, old)
+            old.end_here()
+            return
+        new = self._file = Temporary(old.folder)
         try:
             new.write((header,))
             source.write(findings, output, new)
         finally:
-            if new is not old:
-                old.discard()
+            old.discard()
 
     def _correct_header(self, findings: Findings) -> None:
         """Make the meta header name the UIDs of the data set, where the request had others."""

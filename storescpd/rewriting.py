@@ -7,7 +7,7 @@ import mmap
 from typing import NamedTuple
 
 from dcmstore import elements, encoding
-from dcmstore.dataset import Findings, OutputOptions
+from dcmstore.dataset import Encoded, Findings, OutputOptions
 from storescpd.temporary import Temporary
 
 
@@ -15,7 +15,7 @@ class Received(NamedTuple):
     """A data set as it came, but inflated: ``whole``, or else ``file`` from ``start`` on."""
 
     transfer_syntax: str
-    whole: bytes = b""
+    whole: Encoded = b""
     file: Temporary | None = None
     start: int = 0
 
@@ -36,7 +36,7 @@ class Received(NamedTuple):
 
     def _write(
         self,
-        data: bytes | mmap.mmap,
+        data: Encoded,
         findings: Findings,
         output: OutputOptions,
         target: Temporary,

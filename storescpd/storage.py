@@ -109,7 +109,7 @@ class Incoming:
             return
         try:
             if self._begun:
-                self._file.write(views)
+                self._go_on(self._file, views)
             else:
                 self._begun = True
                 self._begin(self._file, views, last)
@@ -147,6 +147,10 @@ class Incoming:
     def _begin(self, file: Temporary, views: list[memoryview], last: bool) -> None:
         """Take the first fragments, which may be the last. Raises OSError and DataSetError."""
         file.write([self._first_header(), *views])
+
+    def _go_on(self, file: Temporary, views: list[memoryview]) -> None:
+        """Take further fragments. Raises OSError."""
+        file.write(views)
 
     def _finish(self) -> int:
         placement = self._options.placement

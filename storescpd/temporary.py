@@ -86,7 +86,6 @@ class Temporary:
         """Create the file in the folder. Raises OSError."""
         self.folder = folder
         self._name = ""
-        self.size = 0
         if folder.nameless:
             try:
                 self.fd = os.open(
@@ -114,7 +113,6 @@ class Temporary:
         """Append the buffers, all of them. Raises OSError."""
         total = sum(map(len, buffers))
         written = os.writev(self.fd, buffers)
-        self.size += written
         if written < total:
             self._write_rest(buffers, written)
 
@@ -124,9 +122,15 @@ class Temporary:
             rest = memoryview(buffer)[min(written, len(buffer)) :]
             written = max(0, written - len(buffer))
             while len(rest):
-                count = os.write(self.fd, rest)
-                self.size += count
-                rest = rest[count:]
+                rest = rest[os.write(self.fd, rest) :]
+
+    def begin_anew(self) -> None:
+        """Write from the start again, over what is there. Raises OSError."""
+        os.lseek(self.fd, 0, os.SEEK_SET)
+
+    def end_here(self) -> None:
+        """Cut off what is left behind the last byte written. Raises OSError."""
+        os.ftruncate(self.fd, os.lseek(self.fd, 0, os.SEEK_CUR))
 
     def copy_from(self, source_fd: int, start: int, count: int) -> None:
         """Append ``count`` bytes of another file, in the kernel. Raises OSError."""
@@ -136,7 +140,6 @@ class Temporary:
             if done == 0:
                 raise OSError(errno.EIO, "file is shorter than it was")
             copied += done
-        self.size += count
 
     def publish(self, name: str) -> bool:
         """Give the file its name; the object exists from here on. Raises OSError.
