@@ -135,6 +135,10 @@ def _run(options: cmdline.Options, program: str, origin: Origin, profile: "Profi
 def _listen(
     master: Master, configured: Configured, wrappers: Wrappers | None, *, fork: bool
 ) -> None:
+    if fork:
+        from storescpd.rehearsal import rehearse  # who serves in this process need not
+
+        rehearse(configured.service)
     master.start(watched=fork)
     # What is here now lives as long as the process: children need not copy it to look at it.
     gc.freeze()

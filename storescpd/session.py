@@ -101,7 +101,9 @@ class Session:
         self._bytes = 0
         # Whether a data set may take another time to come than the next command.
         self._timed = service.dimse_timeout is not None or service.events is not None
-        self._dots = progress_log.getEffectiveLevel() == logging.INFO
+        self._dots = progress_log.isEnabledFor(logging.INFO) and not progress_log.isEnabledFor(
+            logging.DEBUG
+        )
         self._debug = log.isEnabledFor(logging.DEBUG)
         level = logging.INFO if service.verbose_pc else logging.DEBUG
         # Of the dumps of association parameters; 0 if nobody wants to read them.
@@ -352,7 +354,7 @@ class Session:
             self._events.received(request, incoming)
         if self._timed:
             self._link.set_patience(self._until_idle())
-        if self._objects < 64 or not self._objects % 16:
+        if self._objects < 8 or not self._objects % 16:
             self._show()
         if self._switches is not None:
             self._link.pause(self._switches.sleep_after)
