@@ -42,6 +42,7 @@ def rehearse(service: session.Service) -> None:
         ),
         store=service.store._replace(folder=None, spool=spool, placement=None),
         socket_timeout=_PATIENCE,
+        in_child=False,
         events=None,
         switches=None,
     )

@@ -69,7 +69,7 @@ def serve(connection: socket.socket, peer: str, service: Service) -> None:
         service.socket_timeout,
     )
     grace = 0.0 if service.in_child else service.grace
-    with Stop(grace, link.interrupt):
+    with Stop(grace, link.interrupt, resident=not service.in_child):
         try:
             Session(link, peer, service).run()
         except Exception as error:

@@ -47,13 +47,15 @@ class Stop:
 
     SIGTERM allows the association ``grace`` seconds (none in a forked child: its master has
     waited already), SIGINT or a second SIGTERM none; then the handler calls ``cut``. When the
-    association is over, the signals mean again what they did before.
+    association is over, the signals mean again what they did before, unless this is a process that
+    ends now (``resident`` is false): it shall not be killed on its last steps.
     """
 
-    def __init__(self, grace: float, cut: Callable[[], None]) -> None:
+    def __init__(self, grace: float, cut: Callable[[], None], *, resident: bool) -> None:
         self.requested = False
         self._grace = grace
         self._cut = cut
+        self._resident = resident
 
     def __enter__(self) -> "Stop":
         _orders.append(self._record)
@@ -63,7 +65,8 @@ class Stop:
     def __exit__(self, *_: object) -> None:
         if self._grace > 0:
             signal.setitimer(signal.ITIMER_REAL, 0)
-        _orders.pop()
+        if self._resident:
+            _orders.pop()
 
     def _record(self, number: int) -> None:
         gentle = number == signal.SIGTERM and self._grace > 0 and not self.requested

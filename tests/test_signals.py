@@ -203,3 +203,34 @@ def test_many_signals_at_once(start_receiver: StartReceiver) -> None:
     receiver.wait_for_children(0)
     with open_association(receiver) as peer:
         peer.release()
+
+
+# What a stop signal means to a process that serves
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("code", "ending"),
+    [
+        # Told while it serves, or afterwards: on its last steps, or where life goes on.
+        ("with Stop(0, cut, resident=False): kill()", "cut 0"),
+        ("with Stop(0, cut, resident=False): pass\nkill()", "cut 0"),
+        ("with Stop(0, cut, resident=True): kill()", "cut 0"),
+        ("with Stop(0, cut, resident=True): pass\nkill()", "-"),
+        ("pipe = SignalPipe()\nwith Stop(0, cut, resident=True): pass\nkill()", "0"),
+        ("pipe = SignalPipe()\npipe.close()\nkill()", "-"),
+    ],
+)
+def test_what_a_stop_signal_means(code: str, ending: str, number: signal.Signals) -> None:
+    script = (
+        "import os, sys\n"
+        "from storescpd.signals import SignalPipe, Stop\n"
+        f"def kill(): os.kill(os.getpid(), {int(number)})\n"
+        "def cut(): sys.stdout.write('cut ')\n"
+        f"{code}\n"
+        "sys.stdout.write('0')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stderr == ""
+    assert done.stdout == ("" if ending == "-" else ending)
+    assert done.returncode == (-number if ending == "-" else 0)
