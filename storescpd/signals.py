@@ -25,10 +25,11 @@ class SignalPipe:
         _orders.append(_leave_to_reader)
         _handle(STOP_SIGNALS)
         for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD):
-            signal.signal(number, _leave_to_reader)
+            signal.signal(number, _pass)
 
     def read(self) -> list[int]:
         """Return the numbers of the signals that came in, oldest first; never blocks."""
+        _unread.clear()
         try:
             return list(os.read(self.fd, 4096))
         except BlockingIOError:
@@ -38,6 +39,7 @@ class SignalPipe:
         """Close the pipe, in a child: it can be ended, and is not told what a master is told."""
         signal.set_wakeup_fd(-1)
         _orders.pop()
+        _unread.clear()
         os.close(self.fd)
         os.close(self._write_end)
 
@@ -60,6 +62,9 @@ class Stop:
     def __enter__(self) -> "Stop":
         _orders.append(self._record)
         _handle((*STOP_SIGNALS, signal.SIGALRM) if self._grace > 0 else STOP_SIGNALS)
+        # What came after the last look into the pipe means this association, too.
+        for number in tuple(_unread):
+            self._record(number)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -83,13 +88,20 @@ def _die(number: int) -> None:
     os.kill(os.getpid(), number)
 
 
-def _leave_to_reader(_number: int, _frame: FrameType | None = None) -> None:
-    """Do nothing: the number is in the pipe, and gets there only if there is a Python handler."""
+def _leave_to_reader(number: int) -> None:
+    """Do little: the number is in the pipe, and gets there only if there is a Python handler."""
+    _unread.append(number)
+
+
+def _pass(_number: int, _frame: FrameType | None) -> None:
+    """Nothing but a Python handler, for the same reason."""
 
 
 # What is done at a stop signal; the last order holds.
 _orders: list[Callable[[int], None]] = [_die]
 _handled: set[int] = set()
+_unread: list[int] = []
+"""Stop signals that nobody has read from the pipe yet."""
 
 
 def _obey(number: int, _frame: FrameType | None) -> None:

@@ -219,6 +219,10 @@ def test_many_signals_at_once(start_receiver: StartReceiver) -> None:
         ("with Stop(0, cut, resident=True): pass\nkill()", "-"),
         ("pipe = SignalPipe()\nwith Stop(0, cut, resident=True): pass\nkill()", "0"),
         ("pipe = SignalPipe()\npipe.close()\nkill()", "-"),
+        # Told just before it serves.
+        ("pipe = SignalPipe()\nkill()\nwith Stop(0, cut, resident=True): pass", "cut 0"),
+        ("pipe = SignalPipe()\nkill()\npipe.read()\nwith Stop(0, cut, resident=True): pass", "0"),
+        ("pipe = SignalPipe()\nkill()\npipe.close()\nwith Stop(0, cut, resident=False): pass", "0"),
     ],
 )
 def test_what_a_stop_signal_means(code: str, ending: str, number: signal.Signals) -> None:
