@@ -6,8 +6,8 @@ objects of each association would cost several times what later ones do.
 """
 
 import logging
-import os
 import socket
+from contextlib import suppress
 from struct import Struct
 
 from dcmstore import (
@@ -19,7 +19,7 @@ from dcmstore import (
     uids,
 )
 from storescpd import session
-from storescpd.temporary import Folder
+from storescpd.temporary import Folder, Temporary, scratch_path
 
 _TIMES = 12
 """Code is specialised when it has run eight times, or a little later."""
@@ -31,7 +31,10 @@ _SHORT, _LONG = Struct("<HH2sH"), Struct("<HH2sHI")
 
 
 def rehearse(service: session.Service) -> None:
-    """Hold a few short associations, of which the log says nothing and no file remains."""
+    """Hold a few short associations, of which the log says nothing and no file remains.
+
+    Where something is missing for that, it is done without.
+    """
     spool = _spool()
     mine = service._replace(
         policy=service.policy._replace(
@@ -42,7 +45,9 @@ def rehearse(service: session.Service) -> None:
         ),
         store=service.store._replace(folder=None, spool=spool, placement=None),
         socket_timeout=_PATIENCE,
+        grace=0.0,
         in_child=False,
+        resident=True,
         events=None,
         switches=None,
     )
@@ -56,6 +61,9 @@ def rehearse(service: session.Service) -> None:
                 its.sendall(conversation)
                 its.shutdown(socket.SHUT_WR)
                 session.serve(ours, "rehearsal", mine)
+    except OSError:
+        # No descriptors are left, say: the daemon works without a rehearsal.
+        return
     finally:
         logging.disable(level)
         if spool is not None:
@@ -63,12 +71,20 @@ def rehearse(service: session.Service) -> None:
 
 
 def _spool() -> Folder | None:
-    """Return where nameless files can be written, None if that is nowhere."""
+    """Return where nameless files can be written, None if that is nowhere.
+
+    Then objects are received in the rehearsal, and not looked at.
+    """
     try:
-        return Folder(os.environ.get("TMPDIR") or "/tmp")
+        folder = Folder(scratch_path())
     except OSError:
-        # Then objects are not looked at in the rehearsal.
         return None
+    with suppress(OSError):
+        Temporary(folder).discard()
+        if folder.nameless:
+            return folder
+    folder.close()
+    return None
 
 
 def _conversation() -> bytes:

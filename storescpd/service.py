@@ -11,7 +11,7 @@ from storescpd.hooks import Hooks
 from storescpd.placement import Naming, Placement
 from storescpd.storage import StoreOptions
 from storescpd.studies import Studies
-from storescpd.temporary import Folder
+from storescpd.temporary import Folder, scratch_path
 
 if TYPE_CHECKING:
     from dcmstore.profiles import Profile
@@ -107,6 +107,7 @@ class Configured:
             own_title=options.aetitle,
             grace=options.grace_period,
             in_child=options.process == "fork",
+            resident=options.process != "fork" and not options.inetd,
             verbose_pc=options.verbose_pc,
             events=self.events,
             switches=_switches(options),
@@ -226,7 +227,7 @@ def _output_folder(options: cmdline.Options) -> Folder:
 
 def _spool() -> Folder:
     """Return where normal mode may put data sets that are walked, but not kept."""
-    path = os.environ.get("TMPDIR") or "/tmp"
+    path = scratch_path()
     try:
         return Folder(path)
     except OSError as error:

@@ -40,7 +40,8 @@ class Switches(NamedTuple):
 class Service(NamedTuple):
     """What this daemon does for every association; times in seconds, None for ever.
 
-    ``events`` and ``switches`` are None if there are none.
+    A ``resident`` process goes on after the association. ``events`` and ``switches`` are None if
+    there are none.
     """
 
     program: str
@@ -52,6 +53,7 @@ class Service(NamedTuple):
     own_title: str
     grace: float
     in_child: bool
+    resident: bool
     verbose_pc: bool
     events: Events | None = None
     switches: Switches | None = None
@@ -69,7 +71,7 @@ def serve(connection: socket.socket, peer: str, service: Service) -> None:
         service.socket_timeout,
     )
     grace = 0.0 if service.in_child else service.grace
-    with Stop(grace, link.interrupt, resident=not service.in_child):
+    with Stop(grace, link.interrupt, resident=service.resident):
         try:
             Session(link, peer, service).run()
         except Exception as error:
@@ -354,7 +356,7 @@ class Session:
             self._events.received(request, incoming)
         if self._timed:
             self._link.set_patience(self._until_idle())
-        if self._objects < 8 or not self._objects % 16:
+        if self._objects < 64 or not self._objects % 16:
             self._show()
         if self._switches is not None:
             self._link.pause(self._switches.sleep_after)

@@ -110,7 +110,7 @@ class Temporary:
             os.close(self.fd)
 
     def write(self, buffers: Sequence[bytes | memoryview]) -> None:
-        """Append the buffers, all of them. Raises OSError."""
+        """Write the buffers behind what was written last, all of them. Raises OSError."""
         total = sum(map(len, buffers))
         written = os.writev(self.fd, buffers)
         if written < total:
@@ -236,6 +236,11 @@ class Temporary:
                     os.unlink(name, dir_fd=self.folder.fd)
         finally:
             os.close(fd)
+
+
+def scratch_path() -> str:
+    """Return the folder for files that are never kept (TMPDIR in environ(7))."""
+    return os.environ.get("TMPDIR") or "/tmp"
 
 
 def _temporary_name() -> str:

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from harness.processes import PATIENCE, wait_until
 
 from storescpd import access, accesstables
 
@@ -43,6 +45,12 @@ for address in addresses:
     if not permitted:
         print("peer got", client.makefile("rb").read(), flush=True)
 print("alive", flush=True)
+"""
+
+# Before SERVER: a process that was forked from a master.
+CHILD = """
+from storescpd.signals import SignalPipe
+SignalPipe().close()
 """
 
 # Reverse lookups of loopback addresses give these names in the tests of names. A name that
@@ -318,6 +326,17 @@ def test_resident_process_does_not_wait_for_a_hanging_command(
     assert not ask(resident, "127.0.0.2")
     assert caplog.messages == ["access control took more than 0.3 seconds, 127.0.0.2 refused"]
     os.kill(int((tables / "pid").read_text()), 9)
+
+
+def test_child_obeys_a_signal_while_libwrap_waits(tables: Path) -> None:
+    """libwrap lasts as long as the command does, and no handler in Python runs meanwhile."""
+    write(tables, f"ALL: ALL: spawn echo $$ > {tables}/pid; exec sleep 60\n", "")
+    command = [sys.executable, "-c", CHILD + SERVER, str(tables), "storescpd", "numbers"]
+    child = subprocess.Popen([*command, "once", "0", "127.0.0.2"])
+    wait_until(lambda: (tables / "pid").exists() and (tables / "pid").read_text(), "it spawns")
+    child.send_signal(signal.SIGTERM)
+    assert child.wait(PATIENCE) == -signal.SIGTERM
+    os.kill(int((tables / "pid").read_text()), signal.SIGKILL)
 
 
 def ask(wrappers: access.Wrappers, address: str) -> bool:

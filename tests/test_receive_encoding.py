@@ -15,10 +15,15 @@ from conftest import StartReceiver
 from harness import corpus, senders, wire
 from harness.compare import data_difference, file_difference, folder_differences
 from harness.datasets import wild
-from harness.objects import explicit, small, split_part10
+from harness.objects import Object, explicit, new_uid, small, split_part10
 from harness.peer import Peer
 from harness.receivers import OURS, REFERENCE, Receiver
 from test_encoding_reference import ABOVE_PADDING, NASTY
+
+from dcmstore.command import StoreRequest
+from dcmstore.dataset import OutputOptions
+from storescpd import normal, storage
+from storescpd.temporary import Folder, Temporary
 
 NATIVE = (wire.IMPLICIT, wire.EXPLICIT, wire.BIG, wire.DEFLATED)
 SYNTAXES = (
@@ -284,6 +289,65 @@ def test_objects_are_stored_as_the_reference_stores_them(
     assert sum(statuses.values()) > 150
     if mode != "ignored":
         assert statuses.keys() == {0, 0xA700, 0xA900, 0xC000, None}
+
+
+def sized(size: int) -> Object:
+    """Return an object whose data set has exactly so many bytes."""
+    instance = new_uid()
+    rest = len(small(sop_instance=instance, pixels=0).data)
+    return small(sop_instance=instance, pixels=size - rest)
+
+
+@pytest.mark.parametrize(
+    "mode", [("+tb",), ("-e",), ("+te", "+g"), ("+td",), ("+ti",)], ids=" ".join
+)
+def test_sizes_around_what_is_held_in_memory(
+    start_receiver: StartReceiver, mode: tuple[str, ...]
+) -> None:
+    """One after the other, so that what one leaves in memory would show in the next."""
+    sizes = (1 << 20, 5000, (1 << 20) + 2, 3 << 20, 70_000, (1 << 20) - 2, 5000, 20_000)
+    things = [sized(size) for size in sizes]
+    cases = [
+        Case(f"{len(thing.data)} bytes by {fragment}", *thing[:3], thing.data, fragment)
+        for thing in things
+        for fragment in (16372, 4096)
+    ]
+    assert compare(start_receiver, mode, (wire.EXPLICIT,), cases) == {0: len(cases)}
+
+
+@pytest.mark.parametrize(("size", "files"), [(40_000, 1), (1 << 20, 1), ((1 << 20) + 2, 2)])
+def test_what_is_held_in_memory_takes_one_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, files: int
+) -> None:
+    made: list[Temporary] = []
+
+    class Counted(Temporary):
+        def __init__(self, folder: Folder) -> None:
+            super().__init__(folder)
+            made.append(self)
+
+    monkeypatch.setattr(storage, "Temporary", Counted)
+    monkeypatch.setattr(normal, "Temporary", Counted)
+    thing = sized(size)
+    incoming = normal.NormalIncoming(
+        storage.StoreOptions(
+            folder=Folder(str(tmp_path)),
+            spool=None,
+            bit_preserving=False,
+            meta_header=True,
+            extension="",
+            output=OutputOptions(transfer_syntax=wire.BIG),
+        ),
+        StoreRequest(1, thing.sop_class, thing.sop_instance),
+        wire.EXPLICIT,
+        "TEST",
+    )
+    whole = memoryview(thing.data)
+    for at in range(0, size, 30_000):
+        incoming.write([whole[at : at + 30_000]], at + 30_000 >= size)
+    assert incoming.finish() == 0
+    assert len(made) == files
+    assert len(split_part10((tmp_path / incoming.name).read_bytes()).data) == size
 
 
 @pytest.mark.parametrize("option", ["+te", "+tb", "+ti", "+td"])
