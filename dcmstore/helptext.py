@@ -114,10 +114,10 @@ def _default(row: Option) -> str:
     return "" if row.default is None else f" (default: {row.default})"
 
 
-def version(program: Program, name: str, identifier: str) -> str:
-    """The text of ``--version``."""
+def header(program: Program, name: str, identifier: str) -> list[str]:
+    """The lines on top of ``--version``, and of what lists something."""
     features = ["fork", "ipv6" if _has_ipv6() else "no-ipv6"]
-    lines = [
+    return [
         identifier,
         "",
         f"{name}: {program.title}",
@@ -125,6 +125,13 @@ def version(program: Program, name: str, identifier: str) -> str:
         f"Host type: {platform.machine()}-{platform.system()}",
         f"Character encoding: {sys.getfilesystemencoding()}",
         f"Build options: {' '.join(features)}",
+    ]
+
+
+def version(program: Program, name: str, identifier: str) -> str:
+    """The text of ``--version``."""
+    lines = [
+        *header(program, name, identifier),
         "",
         "External libraries used:",
         f"- Python, Version {platform.python_version()}",

@@ -10,10 +10,13 @@ import socket
 import time
 from collections.abc import Iterable, Iterator
 from struct import Struct
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from dcmstore.connection import Closed, Connection, ReceivedEvent
 from dcmstore.errors import LocalError, PeerError
+
+if TYPE_CHECKING:
+    from dcmstore.tlssocket import TlsSocket
 
 PEER_GONE = "0006:0317"
 """Condition: the peer has closed the connection, or takes nothing any more."""
@@ -41,7 +44,12 @@ class Link:
     ``mid_pdu`` tells that a gathered send has failed inside a PDU: nothing can follow it.
     """
 
-    def __init__(self, sock: socket.socket, connection: Connection, timeout: float | None) -> None:
+    def __init__(
+        self,
+        sock: "socket.socket | TlsSocket",
+        connection: Connection,
+        timeout: float | None,
+    ) -> None:
         self.connection = connection
         self._socket = sock
         self._timeout = timeout
@@ -63,6 +71,9 @@ class Link:
         if nodelay is None or _integer(nodelay) != 0:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         set_buffer_length(self._socket)
+
+    def open(self) -> None:
+        """Make ready for the first PDU; a TCP connection is."""
 
     def expect_answer_within(self, seconds: float | None, body: float | None) -> None:
         """Bound the next PDU as a whole, however slowly its bytes drip in.
@@ -238,7 +249,7 @@ class Link:
         self._socket.setsockopt(socket.SOL_SOCKET, option, value)
 
 
-def set_buffer_length(sock: socket.socket) -> None:
+def set_buffer_length(sock: "socket.socket | TlsSocket") -> None:
     """Give a socket buffers of TCP_BUFFER_LENGTH bytes, if the environment says so.
 
     A listener hands them down; the window that it offers has to be known in the handshake.

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from harness import pki as pki_module
 from harness import receivers
+from harness.pki import Pki
 from harness.receivers import OURS, REFERENCE, Receiver
 
 StartReceiver = Callable[..., Receiver]
@@ -23,6 +25,16 @@ def _need(flavour: str) -> None:
     if os.geteuid() == 0:
         pytest.fail("the package dcmtk is missing; `make check` installs it")
     pytest.skip("DCMTK (package dcmtk) is not installed, and only root can install it")
+
+
+@pytest.fixture(scope="session")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
+    """Keys and certificates for the whole run; tests add to them, and change none."""
+    if not pki_module.is_installed():
+        if os.geteuid() == 0:
+            pytest.fail("the package openssl is missing; `make check` installs it")
+        pytest.skip("openssl is not installed, and only root can install it")
+    return Pki(tmp_path_factory.mktemp("pki"))
 
 
 @pytest.fixture

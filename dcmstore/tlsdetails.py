@@ -1,0 +1,31 @@
+"""A TLS connection spelled out for the log, as the reference does it."""
+
+from dcmstore.certificates import Certificate
+from dcmstore.text import printable
+
+_WIDTH = 65
+
+
+def details(version: str, suite: str, bits: int, profile: str, peer: Certificate | None) -> str:
+    """Return the lines about a connection; ``peer`` is a certificate that was verified."""
+    lines = [
+        " BEGIN TLS CONNECTION DETAILS ".center(_WIDTH, "="),
+        "Transport connection: TLS over TCP/IP",
+        f"  Protocol    : {version}",
+        f"  Ciphersuite : {suite}, encryption: {bits} bits",
+        f"  Profile     : {profile}",
+    ]
+    if peer is None:
+        lines.append("Peer did not provide a certificate or certificate verification is disabled.")
+    else:
+        lines += (
+            f"Peer X.509v{peer.version} Certificate",
+            f"  Subject     : {printable(peer.subject)}",
+            f"  Issued by   : {printable(peer.issuer)}",
+            f"  Serial no.  : {peer.serial}",
+            f"  Validity    : not before {peer.not_before}, not after {peer.not_after}",
+            f"  Public key  : {peer.key}, {peer.bits} bits",
+            f"  Signature   : {peer.signature}",
+        )
+    lines.append(" END TLS CONNECTION DETAILS ".center(_WIDTH, "="))
+    return "\n".join(lines)
