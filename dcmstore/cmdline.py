@@ -70,7 +70,7 @@ def parse(
             _show_help(program, name)
         line = CommandLine(program)
         line.add(arguments)
-        _obey_exclusive(program, name, line, hooks)
+        _obey_exclusive(program, name, line)
         if CONF in line.last:
             from dcmstore import conffile
 
@@ -98,9 +98,7 @@ def identifier(name: str) -> str:
     return f"$storescpd: {name} v{__version__} $"
 
 
-def _obey_exclusive(
-    program: Program, name: str, line: CommandLine, hooks: Mapping[str, Hook]
-) -> None:
+def _obey_exclusive(program: Program, name: str, line: CommandLine) -> None:
     given = [item.option for item in line.occurrences if item.option.exclusive]
     if not given:
         return
@@ -111,8 +109,9 @@ def _obey_exclusive(
         _show_help(program, name)
     if option.name == "version":
         _show_version(program, name)
-    hooks[option.name](_defaults(program))
-    raise SystemExit(0)
+    from dcmstore import tlslists
+
+    tlslists.show(option.name, program, name, identifier(name))
 
 
 def _show_help(program: Program, name: str) -> NoReturn:

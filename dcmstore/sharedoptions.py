@@ -57,14 +57,11 @@ _GROUP = "transport layer security (TLS) options"
 TLS_STAGES = ("tls", "tls profile", "tls trust", "tls cipher")
 
 
-def tls_sections(*, receiver: bool, built: bool) -> tuple[Section, ...]:
-    """The TLS group of the receiver, or of the sender, whose TLS may also be anonymous.
-
-    ``built`` false refuses all of them but those that ask for no TLS.
-    """
+def tls_sections(*, receiver: bool) -> tuple[Section, ...]:
+    """The TLS group of the receiver, or of the sender, whose TLS may also be anonymous."""
     own = only_with("--enable-tls")
     tls = own if receiver else only_with("--enable-tls", "--anonymous-tls")
-    sections = (
+    return (
         _stack(receiver),
         Section(
             _GROUP,
@@ -98,13 +95,6 @@ def tls_sections(*, receiver: bool, built: bool) -> tuple[Section, ...]:
         _server_name(receiver),
         _random(tls),
         _peer(tls, receiver),
-    )
-    if built:
-        return sections
-    no_tls = ("--disable-tls", "--no-sni")
-    return tuple(
-        section._replace(rows=tuple(row._replace(built=row.long in no_tls) for row in section.rows))
-        for section in sections
     )
 
 

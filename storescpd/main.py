@@ -30,9 +30,10 @@ from storescpd.service import (
     ServiceError,
     load_dictionaries,
     load_profile,
+    load_tls,
     rejecting,
 )
-from storescpd.signals import SignalPipe
+from storescpd.signals import Deadly, SignalPipe
 from storescpd.spare import Accepted
 
 if TYPE_CHECKING:
@@ -96,9 +97,12 @@ def _run(options: cmdline.Options, program: str, origin: Origin, profile: "Profi
     identity = daemon.check_identity(options.user, options.group)
     with _pid_file(options) as pid_file:
         own_sockets = origin.sockets(options)
+        with Deadly():
+            # It may have to ask for a password; and the private key may be for root's eyes only.
+            tls = load_tls(options)
         daemon.drop_privileges(identity)
         wrappers = _wrappers(options, program)
-        configured = Configured(options, program, profile)
+        configured = Configured(options, program, profile, tls)
         _enter_surroundings(options)
         if options.check_config:
             return 0

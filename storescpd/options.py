@@ -1,7 +1,7 @@
 """The daemon's option table, which `cmdline.parse` reads.
 
-To switch an option on, take ``built=False`` out of its row, or make it True in the call that
-builds the row (`tls_sections` below). Options that the reference has not are in `ownoptions`.
+To switch an option on, take ``built=False`` out of its row. Options that the reference has not are
+in `ownoptions`.
 """
 
 from dcmstore.optiontable import (
@@ -219,7 +219,7 @@ PROGRAM = Program(
         _PREFER,
         _ACCESS,
         _OTHER,
-        *tls_sections(receiver=True, built=False),
+        *tls_sections(receiver=True),
         *OUTPUT,
         EVENTS,
         OURS,

@@ -50,6 +50,7 @@ def rehearse(service: session.Service) -> None:
         resident=True,
         events=None,
         switches=None,
+        tls=None,
     )
     conversation = _conversation()
     level = logging.root.manager.disable

@@ -15,6 +15,7 @@ from storescpd.temporary import Folder, scratch_path
 
 if TYPE_CHECKING:
     from dcmstore.profiles import Profile
+    from dcmstore.tls import Endpoint
 
 log = logging.getLogger("dcmtk.apps.storescp")
 
@@ -40,9 +41,13 @@ class Configured:
     """
 
     def __init__(
-        self, options: cmdline.Options, program: str, profile: "Profile | None" = None
+        self,
+        options: cmdline.Options,
+        program: str,
+        profile: "Profile | None" = None,
+        tls: "Endpoint | None" = None,
     ) -> None:
-        """``profile`` is what ``load_profile`` makes of the options."""
+        """``profile`` and ``tls`` are what ``load_profile`` and ``load_tls`` return."""
         self._options = options
         self._program = program
         self._folder = _output_folder(options)
@@ -52,7 +57,7 @@ class Configured:
         self._studies = _studies(options)
         self._placement = _placement(options, self._folder, self._studies)
         self.events = _events(options, self._studies)
-        self.service = self._build(profile)
+        self.service = self._build(profile, tls)
 
     @property
     def reads_data_sets(self) -> bool:
@@ -68,7 +73,8 @@ class Configured:
         With a mistake in them everything stays as it was.
         """
         try:
-            self.service = self._build(load_profile(self._options))
+            profile = load_profile(self._options)
+            self.service = self._build(profile, load_tls(self._options, self.service.tls))
         except ServiceError as error:
             log.error("%s; still working as before", error)
 
@@ -77,7 +83,7 @@ class Configured:
         if not self._options.ignore:
             self._folder.remove_leftovers()
 
-    def _build(self, profile: "Profile | None") -> session.Service:
+    def _build(self, profile: "Profile | None", tls: "Endpoint | None") -> session.Service:
         options = self._options
         bit_preserving = options.bitpreserving == "bit-preserving"
         return session.Service(
@@ -111,6 +117,7 @@ class Configured:
             verbose_pc=options.verbose_pc,
             events=self.events,
             switches=_switches(options),
+            tls=tls,
         )
 
 
@@ -129,6 +136,24 @@ def load_profile(options: cmdline.Options) -> "Profile | None":
         return loaded.acceptor(name)
     except profiles.ProfileError as error:
         raise ServiceError(error.text) from error
+
+
+def load_tls(options: cmdline.Options, before: "Endpoint | None" = None) -> "Endpoint | None":
+    """Return TLS as the options want it, with what their files hold now; None for plain TCP.
+
+    ``before`` is what this process has had so far; it knows the private key's password. Raises
+    ServiceError.
+    """
+    if options.tls == "disable-tls":
+        return None
+    from dcmstore import tls  # it takes Python's ssl
+
+    try:
+        return tls.Endpoint(
+            options, server=True, passphrase=None if before is None else before.passphrase
+        )
+    except tls.TlsError as error:
+        raise ServiceError(str(error)) from error
 
 
 def load_dictionaries() -> None:

@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 import sys
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from dcmstore import command, negotiation, pdu
 from dcmstore.command import EchoRequest, StoreRequest
@@ -20,6 +20,9 @@ from storescpd.events import Events
 from storescpd.normal import NormalIncoming
 from storescpd.signals import Stop
 from storescpd.storage import Incoming, StoreOptions, log_class
+
+if TYPE_CHECKING:
+    from dcmstore.tls import Endpoint
 
 log = logging.getLogger("dcmtk.apps.storescp")
 net_log = logging.getLogger("dcmtk.dcmnet")
@@ -40,8 +43,8 @@ class Switches(NamedTuple):
 class Service(NamedTuple):
     """What this daemon does for every association; times in seconds, None for ever.
 
-    A ``resident`` process goes on after the association. ``events`` and ``switches`` are None if
-    there are none.
+    A ``resident`` process goes on after the association. ``events``, ``switches`` and ``tls`` are
+    None if there are none.
     """
 
     program: str
@@ -57,6 +60,7 @@ class Service(NamedTuple):
     verbose_pc: bool
     events: Events | None = None
     switches: Switches | None = None
+    tls: "Endpoint | None" = None
 
 
 class _AbortOrdered(Exception):
@@ -65,7 +69,8 @@ class _AbortOrdered(Exception):
 
 def serve(connection: socket.socket, peer: str, service: Service) -> None:
     """Serve one association on the socket, and close it; what the peer does wrong is logged."""
-    link = Link(
+    make_link = Link if service.tls is None else service.tls.link
+    link = make_link(
         connection,
         Connection(acceptor=True, max_pdu=service.policy.max_pdu),
         service.socket_timeout,
@@ -117,6 +122,7 @@ class Session:
         title.waiting(service.program, self._peer)
         self._link.expect_answer_within(service.acse_timeout, service.socket_timeout)
         try:
+            self._link.open()
             self._serve()
         except Interrupted:
             log.info("aborting the association, the daemon has been told to stop")

@@ -82,6 +82,33 @@ class Stop:
             self._cut()
 
 
+class Deadly:
+    """Where stop signals end the process, but not before the terminal has its echo back.
+
+    So it is as long as the user may be asked for something.
+    """
+
+    def __enter__(self) -> None:
+        _orders.append(self._escape)
+        _handle(STOP_SIGNALS)
+
+    def __exit__(self, kind: object, cause: BaseException | None, _: object) -> None:
+        _orders.pop()
+        if isinstance(cause, _Escape):
+            _die(cause.number)
+
+    def _escape(self, number: int) -> None:
+        raise _Escape(number)
+
+
+class _Escape(BaseException):
+    """Leads out of whatever is being done, to the end of the process."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
 def _die(number: int) -> None:
     """End as if there were no handler."""
     signal.signal(number, signal.SIG_DFL)

@@ -1,7 +1,6 @@
 """The sender's option table, which `cmdline.parse` reads.
 
-To switch an option on, take ``built=False`` out of its row, or make it True in the call that
-builds the row (`tls_sections` below).
+To switch an option on, take ``built=False`` out of its row.
 """
 
 from dcmstore.optiontable import (
@@ -305,7 +304,7 @@ PROGRAM = Program(
         *_DATA,
         _IDENTITY,
         _OTHER,
-        *tls_sections(receiver=False, built=False),
+        *tls_sections(receiver=False),
     ),
     stages=(
         "port",

@@ -19,6 +19,7 @@ from storescu.signals import Interruptible
 
 if TYPE_CHECKING:
     from dcmstore.profiles import Profiles
+    from dcmstore.tls import Endpoint
 
 log = logging.getLogger("dcmtk.apps.storescu")
 
@@ -39,6 +40,7 @@ def run(argv: Sequence[str], signals: Interruptible) -> int:
         if identified is None:
             return 1
         sop_classes, paths = identified
+    tls = _tls(options)
     try:
         if loaded:
             proposal = proposals.from_profile(loaded[0][options.config_file[1]])
@@ -66,7 +68,8 @@ def run(argv: Sequence[str], signals: Interruptible) -> int:
         log.critical("Association Request Failed: %s", error)
         return 1
     connection = Connection(acceptor=False, max_pdu=options.max_pdu)
-    link = Link(connected, connection, service.socket_timeout)
+    make_link = Link if tls is None else tls.link
+    link = make_link(connected, connection, service.socket_timeout)
     signals.cut = link.interrupt
     try:
         return _converse(Sender(link, service), request, paths)
@@ -95,6 +98,19 @@ def _profiles(options: cmdline.Options) -> "Profiles":
         return profiles.load(options.config_file[0], limit_contexts=proposals.MAX_CONTEXTS)
     except profiles.ProfileError as error:
         log.error("reading config file: %s", error.text)
+        raise SystemExit(1) from None
+
+
+def _tls(options: cmdline.Options) -> "Endpoint | None":
+    """Return TLS as the options want it, None for plain TCP; end the program if it fails."""
+    if options.tls == "disable-tls":
+        return None
+    from dcmstore import tls  # it takes Python's ssl
+
+    try:
+        return tls.Endpoint(options, server=False)
+    except tls.TlsError as error:
+        log.critical("%s", error)
         raise SystemExit(1) from None
 
 

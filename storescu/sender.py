@@ -70,7 +70,10 @@ class Sender:
         self._debug = log.isEnabledFor(logging.DEBUG)
 
     def request(self, request: pdu.AssociateRequest) -> None:
-        """Negotiate the association. Raises AssociationError, and Refused."""
+        """Negotiate the association. Raises AssociationError, Refused and Interrupted."""
+        service = self._service
+        self._link.expect_answer_within(service.acse_timeout, service.socket_timeout)
+        self._link.open()
         self._link.send(self._connection.request(request))
         try:
             answer = self._answer()
@@ -81,7 +84,7 @@ class Sender:
             raise Refused(report.rejection(answer))
         if not isinstance(answer, pdu.AssociateAccept):
             raise _GONE
-        level = self._service.parameter_level
+        level = service.parameter_level
         if log.isEnabledFor(level):
             from dcmstore import dumps
 
@@ -89,7 +92,6 @@ class Sender:
         accepted = self._connection.accepted
         if not accepted:
             raise Refused("No Acceptable Presentation Contexts")
-        service = self._service
         contexts: dict[str, list[tuple[int, str]]] = {}
         for context_id, sop_class, _ in request.contexts:
             if context_id in accepted:

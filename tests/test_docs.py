@@ -2,15 +2,19 @@
 
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from harness import cmdlines
+from conftest import StartReceiver
+from harness import cmdlines, senders
+from harness.objects import small, write_part10
+from harness.pki import Pki
+from harness.receivers import OURS
 
 from bench.__main__ import parser as bench_parser
 from dcmstore import command, connection, layout, pdu, walk
-from dcmstore.optiontable import Program
 from storescpd import hooks
 from storescpd.options import PROGRAM as RECEIVER
 from storescu.options import PROGRAM as SENDER
@@ -110,25 +114,11 @@ def test_links(path: Path) -> None:
         assert (ROOT / target).exists(), target
 
 
-def in_tls(program: Program) -> set[str]:
-    return {
-        row.long
-        for one in program.sections
-        if one.group.startswith("transport layer security")
-        for row in one.rows
-    }
-
-
 def test_not_built_yet() -> None:
-    """README names what is not built yet, and nothing that is; TLS as a whole."""
-    unbuilt, tls = set(), set()
-    for program in PROGRAMS.values():
-        unbuilt |= {row.long for row in program.rows() if not row.built}
-        tls |= in_tls(program)
+    """README names what is not built yet, and nothing that is."""
+    unbuilt = {row.long for program in PROGRAMS.values() for row in program.rows() if not row.built}
     named = set(OPTION.findall(section("README.md", "Not built yet")))
     assert named <= unbuilt, f"built: {named - unbuilt}"
-    if "--enable-tls" in named:
-        unbuilt -= tls
     assert unbuilt <= named, f"not named: {unbuilt - named}"
 
 
@@ -143,12 +133,11 @@ def test_every_module_has_its_line(package: str) -> None:
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_modules_that_are_mentioned_exist(path: Path) -> None:
     there = {module.name for package in PACKAGES for module in (ROOT / package).glob("*.py")}
-    gone = {"tls.py"}  # the design had it
     for name in re.findall(r"(?:[\w.-]+/)*\w+\.py\b", path.read_text()):
         if "/" in name:
             assert (ROOT / name).is_file(), name
         else:
-            assert name in there | gone, name
+            assert name in there, name
 
 
 def test_limits() -> None:
@@ -181,3 +170,21 @@ def test_limits() -> None:
 
 def test_readme_is_what_the_package_says_of_itself() -> None:
     assert "\nlong_description = file: README.md\n" in (ROOT / "setup.cfg").read_text()
+
+
+def test_tls_example(tmp_path: Path, start_receiver: StartReceiver, pki: Pki) -> None:
+    """The commands of README make what the programs want, as printed."""
+    assert pki.folder.is_dir(), "there is an openssl"
+    make, use = re.findall(r"^```\n(.*?)^```$", section("README.md", "With TLS"), re.M | re.S)
+    subprocess.run(["sh", "-euc", make], cwd=tmp_path, check=True, capture_output=True)
+    _, receive, send = (shlex.split(line) for line in use.splitlines())
+    (tmp_path / "received").mkdir()
+    names = {path.name: str(path) for path in tmp_path.iterdir()}
+    options = [names.get(word, word) for word in receive[1:-1]]
+    del options[options.index("--output-directory") :]
+    receiver = start_receiver(OURS, *options)
+    path = write_part10(tmp_path, small())
+    words = {**names, "image.dcm": str(path), "2762": str(receiver.port)}
+    sent = senders.run(OURS, *(words.get(word, word) for word in send[1:]))
+    assert (sent.code, sent.stderr) == (0, "")
+    assert receiver.holds(path.stem)

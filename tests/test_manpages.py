@@ -31,6 +31,7 @@ FOREIGN = {
     "journalctl(1)": "systemd",
     "nohup(1)": "coreutils",
     "open(2)": "manpages-dev",
+    "openssl-ca(1)": "openssl",
     "openssl-rehash(1)": "openssl",
     "ps(1)": "procps",
     "sd_listen_fds(3)": "libsystemd-dev",

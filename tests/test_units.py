@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from harness import objects, senders
+from harness.pki import Pki
 from harness.processes import free_port, is_listening, wait_until
 
 SYSTEMD = Path(__file__).parents[1] / "systemd"
@@ -255,16 +256,22 @@ def image(tmp_path: Path) -> Path:
     return objects.write_part10(tmp_path, objects.small())
 
 
-def test_confined_daemon_stores(reference: str, tmp_path: Path, image: Path) -> None:
+@pytest.mark.parametrize("with_tls", [False, True])
+def test_confined_daemon_stores(
+    reference: str, tmp_path: Path, image: Path, pki: Pki, with_tls: bool
+) -> None:
     folder = tmp_path / "received"
     folder.mkdir()
     port = free_port()
+    receives = pki.server_options() if with_tls else ()
+    sends = pki.client_options() if with_tls else ()
+    options = ("--fork", *receives, "-od", str(folder), str(port))
     with (tmp_path / "log").open("w") as log:
-        command = daemon_command("storescpd.service", "--fork", "-od", str(folder), str(port))
+        command = daemon_command("storescpd.service", *options)
         daemon = subprocess.Popen(command, stdout=log, stderr=log, cwd=tmp_path)
     try:
         wait_until(lambda: is_listening(port) or daemon.poll() is not None, "the daemon listens")
-        sent = senders.send(reference, port, [image])
+        sent = senders.send(reference, port, [image], *sends)
     finally:
         daemon.terminate()
         assert daemon.wait(30) == 0, (tmp_path / "log").read_text()

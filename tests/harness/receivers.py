@@ -67,6 +67,7 @@ class Receiver:
         self.folder = folder or scratch / "received"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.port = port or free_port()
+        self.seen = 0  # how much of the log a test has dealt with
         self._log = scratch / "stderr"
         self._stdout = scratch / "stdout"
         command = [*argv(flavour), *options, "-od", str(self.folder), str(self.port)]

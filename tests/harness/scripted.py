@@ -14,19 +14,19 @@ class ScriptedReceiver:
     """A listening socket whose one connection the test answers by hand: a storage SCP of sorts."""
 
     def __init__(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._listener.settimeout(PATIENCE)
-        self.port: int = self._listener.getsockname()[1]
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener.settimeout(PATIENCE)
+        self.port: int = self.listener.getsockname()[1]
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._listener.close()
+        self.listener.close()
 
     def accept(self) -> Peer:
         """Wait for the sender to connect."""
-        connected, _ = self._listener.accept()
+        connected, _ = self.listener.accept()
         return Peer(connected)
 
 
