@@ -11,6 +11,7 @@ from bench.trials import Setup, Trial, echoing, receiving, sending, superserving
 
 MEMORY_LIMIT = 12_000_000  # bytes of anonymous memory of a child that receives the large object
 THIRD = (1 / 3, 1 / 3)  # a rewrite may take three times as long as the reference's
+NOTHING = (None, None)  # the row is there to be looked at
 INSTALLED, NODELAY = "installed", "TCP_NODELAY=1"
 PEERS = (INSTALLED, NODELAY)
 
@@ -84,14 +85,16 @@ class Row(NamedTuple):
     memory_limit: int | None = None
 
 
-def receive(pick: Pick, senders: int, *modes: str) -> Start:
+def receive(pick: Pick, senders: int, *modes: str, secured: bool = False) -> Start:
     """A trial of the receiver; the objects are made when it starts."""
-    return lambda setup, suite: receiving(setup, suite, pick(setup.data), [*modes], senders)
+    return lambda setup, suite: receiving(
+        setup, suite, pick(setup.data), [*modes], senders, secured=secured
+    )
 
 
-def send(pick: Pick) -> Start:
+def send(pick: Pick, *, secured: bool = False) -> Start:
     """A trial of the sender."""
-    return lambda setup, suite: sending(setup, suite, pick(setup.data))
+    return lambda setup, suite: sending(setup, suite, pick(setup.data), secured=secured)
 
 
 def ct(data: Data) -> Objects:
@@ -132,10 +135,12 @@ def rows(scale: Scale) -> tuple[Row, ...]:
         Row("send CT", rate, scale.ct, send(ct), (30, 1)),
         Row("send 4 KiB", rate, scale.small, send(small), (30, 1)),
         Row(f"send {size}", speed, ONE, send(large), (1.5, 1.5)),
+        Row("receive CT over TLS", rate, scale.ct, receive(ct, 1, "-B", secured=True), NOTHING),
+        Row("send CT over TLS", rate, scale.ct, send(ct, secured=True), NOTHING),
         Row("C-ECHO, 1 context", calls, scale.echo, partial(echoing, contexts=1), (1, 1)),
         Row("C-ECHO, 128 contexts", calls, scale.echo, partial(echoing, contexts=128), (1, 1)),
         Row("inetd, one C-ECHO", "ms", scale.inetd, superserving, (1, None)),
-        Row("1 sender, 4 KiB", rate, several, receive(small, 1, "-B"), (None, None)),
+        Row("1 sender, 4 KiB", rate, several, receive(small, 1, "-B"), NOTHING),
         Row("8 senders, 4 KiB", rate, several, receive(small, 8, "-B"), (10, 1)),
         Row("32 senders, 4 KiB", rate, several, receive(small, 32, "-B"), (10, 1)),
     )

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from bench import echo
+from bench import certificates, echo
 from bench.data import Data, Objects
 from bench.measure import Memory, Sampler, descendants, tree_cpu
 from bench.peers import HOST, RUN_TIMEOUT, BenchError, Suite, run, server, wait
@@ -36,6 +36,10 @@ class Setup(NamedTuple):
     def log(self, suite: Suite) -> Path:
         """Where the programs of a suite may complain."""
         return self.scratch / f"{suite.name}.log"
+
+    def tls(self, name: str) -> list[str]:
+        """Options of a program that speaks TLS, with a certificate of this name."""
+        return certificates.options(self.scratch / "tls", name)
 
     def server(self, suite: Suite, arguments: list[str]) -> AbstractContextManager[tuple[int, int]]:
         """A forking receiver; see `bench.peers.server`."""
@@ -84,20 +88,28 @@ def check_arrived(folder: Path, count: int, payload: int) -> None:
         raise BenchError(f"{whole} of {count} objects arrived ({len(sizes)} files)")
 
 
-def send_command(suite: Suite, port: int, folder: Path) -> list[str]:
+def send_command(suite: Suite, options: list[str], port: int, folder: Path) -> list[str]:
     """Send all files of a folder."""
-    return [suite.storescu, "+sd", HOST, str(port), str(folder)]
+    return [suite.storescu, *options, "+sd", HOST, str(port), str(folder)]
 
 
 class ReceiveTrial:
     """The receiver is under test; DCMTK's storescu sends."""
 
     def __init__(
-        self, setup: Setup, objects: Objects, senders: int, pid: int, port: int, out: Path
+        self,
+        setup: Setup,
+        objects: Objects,
+        senders: int,
+        options: list[str],
+        pid: int,
+        port: int,
+        out: Path,
     ) -> None:
         self.setup = setup
         self.objects = objects
         self.senders = senders
+        self.options = options
         self.pid = pid
         self.port = port
         self.out = out
@@ -111,7 +123,7 @@ class ReceiveTrial:
     def run(self, count: int) -> Sample:
         dcmtk, total = self.setup.dcmtk, count * self.senders
         folders = self.objects.folders(self.senders, count)
-        commands = [send_command(dcmtk, self.port, folder) for folder in folders]
+        commands = [send_command(dcmtk, self.options, self.port, folder) for folder in folders]
         done = run(commands, dcmtk.environment(self.setup.nodelay), self.setup.log(dcmtk))
         before, self.cpu = self.cpu, tree_cpu(self.pid)
         check_arrived(self.out, total, self.objects.payload)
@@ -121,28 +133,41 @@ class ReceiveTrial:
 
 @contextlib.contextmanager
 def receiving(
-    setup: Setup, suite: Suite, objects: Objects, arguments: list[str], senders: int
+    setup: Setup,
+    suite: Suite,
+    objects: Objects,
+    arguments: list[str],
+    senders: int,
+    *,
+    secured: bool = False,
 ) -> Iterator[Trial]:
     """Objects into a receiver of the suite, from one or more senders at the same time."""
     out = setup.folder(f"out-{suite.name}")
-    with setup.server(suite, [*arguments, "-od", str(out)]) as (pid, port):
-        yield ReceiveTrial(setup, objects, senders, pid, port, out)
+    receives = setup.tls("receiver") if secured else []
+    sends = setup.tls("sender") if secured else []
+    with setup.server(suite, [*receives, *arguments, "-od", str(out)]) as (pid, port):
+        yield ReceiveTrial(setup, objects, senders, sends, pid, port, out)
 
 
 class SendTrial:
     """The sender is under test; DCMTK's storescp receives and throws away."""
 
-    def __init__(self, setup: Setup, suite: Suite, objects: Objects, port: int) -> None:
+    def __init__(
+        self, setup: Setup, suite: Suite, objects: Objects, port: int, *, secured: bool
+    ) -> None:
         self.setup = setup
         self.suite = suite
         self.objects = objects
         self.port = port
+        self.options = setup.tls("sender") if secured else []
+        self.receives = setup.tls("receiver") if secured else []
 
     def warm_up(self, count: int) -> Sample:
         """Sends to a receiver that keeps the objects, to see them arrive."""
         setup = self.setup
         out = setup.folder(f"out-{self.suite.name}")
-        with setup.server(setup.dcmtk, ["+B", "-od", str(out)]) as (_, port), ExitStack() as stack:
+        keeping = [*self.receives, "+B", "-od", str(out)]
+        with setup.server(setup.dcmtk, keeping) as (_, port), ExitStack() as stack:
             samplers: list[Sampler] = []
 
             def watch(pids: list[int]) -> None:
@@ -159,18 +184,21 @@ class SendTrial:
 
     def send(self, count: int, port: int, watch: Callable[[list[int]], None]) -> Sample:
         (folder,) = self.objects.folders(1, count)
-        command = send_command(self.suite, port, folder)
+        command = send_command(self.suite, self.options, port, folder)
         environment = self.suite.environment(self.setup.nodelay)
         done = run([command], environment, self.setup.log(self.suite), watch)
         return Sample(count, count * self.objects.payload, done.seconds, done.cpu, None)
 
 
 @contextlib.contextmanager
-def sending(setup: Setup, suite: Suite, objects: Objects) -> Iterator[Trial]:
+def sending(
+    setup: Setup, suite: Suite, objects: Objects, *, secured: bool = False
+) -> Iterator[Trial]:
     """Objects from the sender of the suite."""
     out = setup.folder(f"ignore-{suite.name}")
-    with setup.server(setup.dcmtk, ["+B", "--ignore", "-od", str(out)]) as (_, port):
-        yield SendTrial(setup, suite, objects, port)
+    receives = setup.tls("receiver") if secured else []
+    with setup.server(setup.dcmtk, [*receives, "+B", "--ignore", "-od", str(out)]) as (_, port):
+        yield SendTrial(setup, suite, objects, port, secured=secured)
 
 
 class EchoTrial:

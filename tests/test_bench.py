@@ -109,7 +109,7 @@ def test_a_stalling_side_does_few_operations() -> None:
 
 def test_rows_run_with_the_reference_on_both_sides(reference: str, tmp_path: Path) -> None:
     out = tmp_path / "bench.json"
-    rows = r"(receive 4 KiB|send CT|C-ECHO, 128|inetd).*NODELAY"
+    rows = r"(receive 4 KiB|send CT|over TLS|C-ECHO, 128|inetd).*NODELAY"
     done = bench("--quick", "--self-check", "--rows", rows, "--json", str(out))
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""  # no progress in a pipe
@@ -118,6 +118,8 @@ def test_rows_run_with_the_reference_on_both_sides(reference: str, tmp_path: Pat
     assert [row["row"] for row in written["results"]] == [
         "receive 4 KiB -B",
         "send CT",
+        "receive CT over TLS",
+        "send CT over TLS",
         "C-ECHO, 128 contexts",
         "inetd, one C-ECHO",
     ]
