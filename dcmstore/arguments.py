@@ -13,6 +13,9 @@ from dcmstore.optiontable import Option, Program
 CONF = "--conf"
 """The option that names a configuration file (see `conffile`)."""
 
+_SECRET = "password"  # the values of this name are not for the log
+_HIDDEN = "***"
+
 # Separators are blanks; text up to an opening quote belongs to what is quoted.
 # Compiled when needed: few runs have a command file.
 _IN_COMMAND_FILE = r"""([^ \t\r\n"']*)(?:"([^"]*)("|\Z)|'([^']*)('|\Z))|([^ \t\r\n"']+)"""
@@ -57,7 +60,7 @@ class CommandLine:
         self.last: dict[str, Occurrence] = {}
         self.parameters: list[str] = []
         self.places: list[str] = []
-        self.shown: list[str] = []  # the arguments, with short names made long
+        self.shown: list[str] = []  # the arguments, names made long and passwords hidden
 
     def add(self, arguments: Iterable[str], where: str = "") -> None:
         """Append arguments. Raises UsageError at the first unknown option or missing value."""
@@ -81,7 +84,9 @@ class CommandLine:
         occurrence = Occurrence(len(self.occurrences), option, values, where)
         self.occurrences.append(occurrence)
         self.last[option.long] = occurrence
-        self.shown += (option.long, *values)
+        self.shown.append(option.long)
+        for value, text in zip(option.values, values, strict=True):
+            self.shown.append(_HIDDEN if value.name == _SECRET else text)
 
     def winner(self, block: str) -> Option | None:
         """The rightmost option of a block, or the block's default."""

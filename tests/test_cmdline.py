@@ -21,6 +21,8 @@ from dcmstore.optiontable import (
     only_with,
 )
 from dcmstore.sharedoptions import GENERAL
+from storescpd.options import PROGRAM as RECEIVER
+from storescu.options import PROGRAM as SENDER
 
 SMALL = Program(
     names=("small", "tiny"),
@@ -323,6 +325,18 @@ def test_arguments_are_shown_even_in_quiet_mode() -> None:
         "'--arguments' '--quiet' '--two' '-v' '1' '--number' 'a\nI: b' \nI: \n"
     )
     assert outcome.status == 1
+
+
+def test_passwords_are_not_shown() -> None:
+    """Whoever they are for; the reference shows them."""
+    for program, arguments in (
+        (RECEIVER, ["+tls", "key", "cert", "+pw", "s3cret", "11112"]),
+        (SENDER, ["-usr", "joe", "-pwd", "s3cret", "peer", "104", "file"]),
+    ):
+        outcome = run(all_built(program), "--arguments", *arguments)
+        assert outcome.accepted
+        assert "password' '***' " in outcome.err.replace("passwd", "password")
+        assert "s3cret" not in outcome.err
 
 
 @pytest.mark.parametrize(
