@@ -2,7 +2,8 @@
 
 Text is Latin-1, one character a byte, so that decoding never fails; UIDs and names lose their
 padding. Fields that are absent decode as 0 or ``""``, and empty fields are not encoded.
-Decoding raises PeerError, encoding ValueError or struct.error for what a field cannot hold.
+Decoding raises PeerError, encoding ValueError (TooLongError where users can bring it about) or
+struct.error for what a field cannot hold.
 """
 
 from collections.abc import Iterable, Iterator
@@ -33,7 +34,12 @@ _CONTEXT = Struct(">BxHBxBx")
 _SHORT = Struct(">H")
 _TWO_SHORTS = Struct(">HH")
 _LONG = Struct(">I")
+# The header of a user identity item, type and response flag, and two lengths.
+_IDENTITY_OVERHEAD = 4 + 2 + 2 * 2
 _NAME_LENGTH = 64
+
+MAX_FIELD = 0xFFFF
+"""Bytes that a field or an item may have at most behind its 16-bit length."""
 
 
 class PresentationContext(NamedTuple):
@@ -96,6 +102,10 @@ class UserInformation(NamedTuple):
     common_extended: tuple[CommonExtendedNegotiation, ...]
     user_identity: UserIdentity | None
     user_identity_response: bytes | None
+
+
+class TooLongError(ValueError):
+    """The user information does not fit into its item; says how long it would be."""
 
 
 def bad_length(what: str, got: int, needed: int) -> PeerError:
@@ -310,6 +320,13 @@ def encode_user_information(user: UserInformation) -> bytes:
         items.append(join(_COMMON_EXTENDED, classes + _sized(uids)))
     if user.user_identity is not None:
         kind, wanted, primary, secondary = user.user_identity
+        total = sum(map(len, items)) + _IDENTITY_OVERHEAD + len(primary) + len(secondary)
+        if total > MAX_FIELD:
+            # Only here is a field filled by what a user has somewhere.
+            raise TooLongError(
+                f"Total length of user items ({total} bytes) exceeds upper limit of"
+                f" {MAX_FIELD} bytes"
+            )
         content = bytes((kind, wanted)) + _sized(primary) + _sized(secondary)
         items.append(join(_USER_IDENTITY, content))
     if user.user_identity_response is not None:

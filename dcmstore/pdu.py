@@ -16,6 +16,7 @@ from dcmstore.items import (
     APPLICATION_CONTEXT_ITEM,
     PROPOSED_CONTEXT_ITEM,
     USER_INFORMATION_ITEM,
+    TooLongError,
     UserInformation,
     bad_length,
     decode_answered,
@@ -329,6 +330,8 @@ def encode(pdu: PDU) -> bytes:
                 return _pdu(A_RELEASE_RP, bytes(4))
             case Abort():
                 return _pdu(A_ABORT, bytes((0, 0, *pdu)))
+    except TooLongError as problem:
+        raise LocalError("0006:0103", str(problem)) from None
     except (StructError, ValueError) as problem:
         raise LocalError("0006:030c", f"DUL Illegal service parameter: {problem}") from problem
 

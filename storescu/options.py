@@ -179,7 +179,7 @@ _USER = only_with("--user")
 
 
 def _identity(short: str, long: str, text: str, value: str) -> Option:
-    return Option(short, long, text, (Value(value),), block="identity", built=False)
+    return Option(short, long, text, (Value(value),), block="identity")
 
 
 _IDENTITY = Section(
@@ -195,7 +195,6 @@ _IDENTITY = Section(
             (Value("password"),),
             block="identity-password",
             checks=(_USER,),
-            built=False,
         ),
         Option(
             "-epw",
@@ -207,7 +206,6 @@ _IDENTITY = Section(
                 _USER,
                 not_with("--password", message=_USER.sentence("--empty-password"), anywhere=True),
             ),
-            built=False,
         ),
         _identity("-kt", "--kerberos", "show the Kerberos ticket in file f", "filename"),
         _identity("", "--saml", "show the SAML assertion in file f", "filename"),
@@ -217,7 +215,6 @@ _IDENTITY = Section(
             "--pos-response",
             "ask for an answer to it",
             checks=(only_with("--user", "--kerberos", "--saml", "--jwt"),),
-            built=False,
         ),
     ),
 )

@@ -124,6 +124,7 @@ def request(
     called: str,
     proposal: Proposal,
     max_pdu: int,
+    user_identity: pdu.UserIdentity | None = None,
 ) -> pdu.AssociateRequest:
     """Return the association request; ``check`` says whether a peer can be asked that."""
     return pdu.AssociateRequest(
@@ -135,12 +136,13 @@ def request(
         implementation_version=IMPLEMENTATION_VERSION,
         roles=proposal.roles,
         extended=proposal.extended,
+        user_identity=user_identity,
     )
 
 
 def check(request: pdu.AssociateRequest) -> None:
     """Raise LocalError for a request that no peer could be asked."""
-    for which, title in (("Calling", request.calling), ("Called", request.called)):
+    for which, title in (("Called", request.called), ("Calling", request.calling)):
         if not title:
             text = f"Illegal service parameter: {which} AP Title"
             log.error("%s", text)
@@ -150,3 +152,10 @@ def check(request: pdu.AssociateRequest) -> None:
             "0006:0103",
             "ASC Coding error in ASC_requestAssociation: missing presentation contexts",
         )
+    if request.user_identity is not None:
+        try:
+            pdu.encode(request)
+        except LocalError as error:
+            # Too long, which needs no peer to be found out.
+            log.error("%s", error.text)
+            raise

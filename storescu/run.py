@@ -41,6 +41,7 @@ def run(argv: Sequence[str], signals: Interruptible) -> int:
             return 1
         sop_classes, paths = identified
     tls = _tls(options)
+    user_identity = _user_identity(options)
     try:
         if loaded:
             proposal = proposals.from_profile(loaded[0][options.config_file[1]])
@@ -55,7 +56,9 @@ def run(argv: Sequence[str], signals: Interruptible) -> int:
     except AssociationError as error:
         log.critical("%s", error)
         return 1
-    request = proposals.request(options.aetitle, options.call, proposal, options.max_pdu)
+    request = proposals.request(
+        options.aetitle, options.call, proposal, options.max_pdu, user_identity
+    )
     if log.isEnabledFor(service.parameter_level):
         from dcmstore import dumps
 
@@ -111,6 +114,19 @@ def _tls(options: cmdline.Options) -> "Endpoint | None":
         return tls.Endpoint(options, server=False)
     except tls.TlsError as error:
         log.critical("%s", error)
+        raise SystemExit(1) from None
+
+
+def _user_identity(options: cmdline.Options) -> pdu.UserIdentity | None:
+    """Return who the sender shall say it is; end the program after having said what is wrong."""
+    if options.identity is None:
+        return None
+    from storescu import identity  # few runs need it
+
+    try:
+        return identity.wanted(options)
+    except identity.NoToken as problem:
+        log.error("%s", problem)
         raise SystemExit(1) from None
 
 

@@ -92,6 +92,8 @@ class Sender:
         accepted = self._connection.accepted
         if not accepted:
             raise Refused("No Acceptable Presentation Contexts")
+        if request.user_identity is not None:
+            _check_identity(request.user_identity, answer.user_identity_response)
         contexts: dict[str, list[tuple[int, str]]] = {}
         for context_id, sop_class, _ in request.contexts:
             if context_id in accepted:
@@ -313,6 +315,14 @@ def _field(received: command.CommandSet) -> int:
     if isinstance(received, StoreRequest):
         return command.C_STORE_RQ
     return command.C_ECHO_RQ if isinstance(received, command.EchoRequest) else command.C_ECHO_RSP
+
+
+def _check_identity(asked: pdu.UserIdentity, response: bytes | None) -> None:
+    from storescu import identity  # few runs need it
+
+    if identity.is_unanswered(asked, response):
+        log.error("User Identity Negotiation failed: Positive response requested but none received")
+        raise Refused("0006:0108 ASC User Identification Negotiation failed")
 
 
 def _stated_limit(peer_max: int) -> int:

@@ -215,6 +215,26 @@ def test_sender(
     assert any("OUTGOING DIMSE" in line for line in said) == ("-d" in options and bool(statuses))
 
 
+@pytest.mark.parametrize("options", LEVELS)
+@pytest.mark.parametrize(
+    "own", ["-usr joe", "-usr joe -rsp", "-kt", "--saml", "--jwt", "--jwt -rsp"]
+)
+def test_sender_with_an_identity(
+    tmp_path: Path, reference: str, options: tuple[str, ...], own: str
+) -> None:
+    """Passwords apart, which the reference shows; a missing answer ends the log early."""
+    token = tmp_path / "token"
+    token.write_bytes(b"ticket")
+    first, *rest = own.split()
+    named = [first, *rest] if first == "-usr" else [first, str(token), *rest]
+    files = [write_part10(tmp_path, small())]
+    statuses = () if own == "-usr joe -rsp" else (0,)
+    said = sender_log(OURS, files, (*options, "-R", *named), (0,), statuses)
+    assert said == sender_log(reference, files, (*options, "-R", *named), (0,), statuses)
+    asked = [line for line in said if "Authentication mode" in line]
+    assert len(asked) == (0 if options == ("-v",) else 2)
+
+
 def test_statuses(tmp_path: Path, reference: str) -> None:
     statuses = (
         *(0x0000, 0x0001, 0x0002, 0x0100, 0x0107, 0x0110, 0x0116, 0x0122, 0x0124),

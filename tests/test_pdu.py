@@ -518,8 +518,6 @@ UNFIT: list[PDU] = [
     REQUEST._replace(contexts=(PresentationContext(256, "1", ("2",)),)),
     REQUEST._replace(contexts=(PresentationContext(1, "1" * 65, ("2",)),)),
     REQUEST._replace(contexts=(PresentationContext(1, "1", ("2" * 64,) * 1000),)),
-    REQUEST._replace(user_identity=UserIdentity(3, False, bytes(65536), b"")),
-    REQUEST._replace(user_identity=UserIdentity(3, False, bytes(65535), b"")),
     REQUEST._replace(user_identity=UserIdentity(300, False, b"", b"")),
     REQUEST._replace(async_window=(65536, 0)),
     REQUEST._replace(extended=(ExtendedNegotiation("1", bytes(65535)),)),
@@ -539,6 +537,32 @@ def test_what_no_field_holds_is_our_mistake(pdu: PDU) -> None:
         encode(pdu)
     assert caught.value.condition == "0006:030c"
     assert caught.value.text
+
+
+@pytest.mark.parametrize("size", [65518, 65535, 65536, 100_000])
+@pytest.mark.parametrize("halves", [(1, 0), (0, 1), (0.5, 0.5)])
+def test_user_identity_that_does_not_fit(size: int, halves: tuple[float, float]) -> None:
+    """The maximum length, 8 bytes, and 10 more of the item itself go off the 65535."""
+
+    def identity(length: int) -> UserIdentity:
+        primary = int(length * halves[0])
+        return UserIdentity(3, False, bytes(primary), bytes(length - primary))
+
+    if size == 65518:
+        fits = REQUEST._replace(user_identity=identity(size - 1))
+        assert decoded_again(fits).user_identity == identity(size - 1)
+    with pytest.raises(LocalError) as caught:
+        encode(REQUEST._replace(user_identity=identity(size)))
+    assert (caught.value.condition, caught.value.text) == (
+        "0006:0103",
+        f"Total length of user items ({size + 18} bytes) exceeds upper limit of 65535 bytes",
+    )
+
+
+def decoded_again(request: AssociateRequest) -> AssociateRequest:
+    found = decode(A_ASSOCIATE_RQ, encode(request)[6:])
+    assert isinstance(found, AssociateRequest)
+    return found
 
 
 def test_headers() -> None:
