@@ -1,4 +1,7 @@
-"""What the registered UIDs mean: symbolic names, transfer syntaxes, SOP classes, file prefixes."""
+"""What the registered UIDs mean: symbolic names, transfer syntaxes, SOP classes, file prefixes.
+
+And new ones, which are registered nowhere.
+"""
 
 from functools import cache
 from typing import NamedTuple
@@ -94,3 +97,13 @@ def proposed_storage_classes() -> tuple[str, ...]:
     """Return the storage SOP classes that the sender proposes by default, in order."""
     rows = sorted((r for r in _by_uid().values() if r.proposed_index), key=lambda r: r[4])
     return tuple(r.uid for r in rows)
+
+
+def new_uid(entropy: bytes) -> str:
+    """Return a UID derived from a random UUID (PS3.5 annex B.2); ``entropy`` is 16 random bytes."""
+    if len(entropy) != 16:
+        raise ValueError("a UUID takes 16 bytes")
+    number = int.from_bytes(entropy, "big")
+    number = number & ~(0xF << 76) | 4 << 76  # version 4: random (RFC 9562 section 5.4)
+    number = number & ~(0x3 << 62) | 2 << 62  # variant
+    return f"2.25.{number}"

@@ -12,7 +12,7 @@ import time
 from typing import NamedTuple
 
 from dcmstore.text import printable
-from dcmstore.uids import file_prefix
+from dcmstore.uids import file_prefix, new_uid
 
 NAME_MAX = 255  # bytes in one component, on every file system worth storing images on
 UNKNOWN_CLASS = "UNKNOWN"
@@ -75,16 +75,6 @@ def replaced_warning(sop_instance: str) -> str:
         f'Unusual characters in SOP Instance UID "{printable(sop_instance)}",'
         f' file is named after "{component(sop_instance)}" instead'
     )
-
-
-def new_uid(entropy: bytes) -> str:
-    """Return a UID derived from a random UUID (PS3.5 annex B.2); ``entropy`` is 16 random bytes."""
-    if len(entropy) != 16:
-        raise ValueError("a UUID takes 16 bytes")
-    number = int.from_bytes(entropy, "big")
-    number = number & ~(0xF << 76) | 4 << 76  # version 4: random (RFC 9562 section 5.4)
-    number = number & ~(0x3 << 62) | 2 << 62  # variant
-    return f"2.25.{number}"
 
 
 def unique_name(sop_class: str, extension: str, entropy: bytes) -> str:

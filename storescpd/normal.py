@@ -12,7 +12,6 @@ from functools import cache
 from dcmstore import command, part10, plainscan, uids
 from dcmstore.dataset import DataSetError, Findings, TooDeep
 from dcmstore.elements import inspect
-from storescpd import naming
 from storescpd.rewriting import Received
 from storescpd.storage import Incoming
 from storescpd.temporary import Temporary
@@ -187,7 +186,7 @@ class NormalIncoming(Incoming):
     def _header_of(self, findings: Findings) -> bytes:
         return self._header(
             findings.sop_class or _GENERIC_CLASS,
-            findings.sop_instance or naming.new_uid(os.urandom(16)),
+            findings.sop_instance or uids.new_uid(os.urandom(16)),
         )
 
     def _keep_as_received(self) -> None:

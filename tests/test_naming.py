@@ -3,7 +3,6 @@
 import os
 import re
 import time
-import uuid
 from pathlib import Path
 
 import pytest
@@ -84,15 +83,6 @@ def test_dots_and_nothing_are_not_components(text: str, tmp_path: Path) -> None:
 
 def test_unique_names_hold_a_uid_of_a_random_uuid() -> None:
     assert naming.unique_name(CT, ".dcm", bytes(16)) == "CT.X.2.25.302240678275694148452352.dcm"
-    with pytest.raises(ValueError, match="16 bytes"):
-        naming.new_uid(b"")
-
-
-@given(st.binary(min_size=16, max_size=16))
-def test_new_uids_are_what_uuid_makes_of_the_bytes(entropy: bytes) -> None:
-    uid = naming.new_uid(entropy)
-    assert uid == f"2.25.{uuid.UUID(bytes=entropy, version=4).int}"
-    assert len(uid) <= 64
 
 
 def test_time_names_count_within_a_millisecond() -> None:

@@ -1,7 +1,11 @@
 """The UID table against itself, pydicom's dictionary, and the names that people use."""
 
+import uuid
+
 import pytest
 from harness import wire
+from hypothesis import given
+from hypothesis import strategies as st
 from pydicom._uid_dict import UID_dictionary
 from pydicom.uid import UID, AllTransferSyntaxes
 
@@ -109,3 +113,16 @@ def test_prefixes_make_file_names() -> None:
     for uid in uids.accepted_storage_classes():
         prefix = uids.file_prefix(uid)
         assert prefix is None or (prefix.replace("_", "").isalnum() and prefix.isascii()), uid
+
+
+@given(st.binary(min_size=16, max_size=16))
+def test_new_uids_are_what_uuid_makes_of_the_bytes(entropy: bytes) -> None:
+    uid = uids.new_uid(entropy)
+    assert uid == f"2.25.{uuid.UUID(bytes=entropy, version=4).int}"
+    assert UID(uid).is_valid
+
+
+@pytest.mark.parametrize("entropy", [b"", bytes(15), bytes(17)])
+def test_new_uids_take_a_whole_uuid(entropy: bytes) -> None:
+    with pytest.raises(ValueError, match="16 bytes"):
+        uids.new_uid(entropy)
