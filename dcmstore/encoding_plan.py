@@ -5,6 +5,7 @@ put into it when they are known. Where tags are out of order, a second pass note
 element begins, and every level is put together again when it ends.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 from dcmstore import uids, vr
@@ -45,7 +46,7 @@ _SOUGHT: Final = _SOP_UIDS | {_STUDY, _NAME, _CHARACTER_SET}
 _LONGEST_SOUGHT: Final = 1 << 16
 
 
-class _Sequence:
+class OpenSequence:
     """An open sequence: its places in source and plan, and its size so far."""
 
     __slots__ = (
@@ -101,7 +102,7 @@ class Planner(Elements):
         """Lay out the whole data set, and return its level; nothing follows where it broke off."""
         level = main = Level(-1, FOREVER, 0, 0)
         levels: list[Level] = []
-        sequences: list[_Sequence] = []
+        sequences: list[OpenSequence] = []
         sort = self.sort
         for event in self.walk.events():
             kind, tag, number, _, _, _ = event
@@ -158,10 +159,10 @@ class Planner(Elements):
                 self.because["leftover bytes"] = "leftover bytes at the end"
         return main
 
-    def open_sequence(self, event: Event, repeated: bool, discarded: bool) -> _Sequence:
+    def open_sequence(self, event: Event, repeated: bool, discarded: bool) -> OpenSequence:
         """Lay out the beginning of a sequence."""
         _, tag, layout, at, start, declared = event
-        sequence = _Sequence(tag, declared, repeated or discarded, discarded)
+        sequence = OpenSequence(tag, declared, repeated or discarded, discarded)
         self.flush()
         sequence.literal, sequence.piece = len(self.literals), len(self.pieces)
         sequence.copyable, sequence.big = self.copyable, self.source_big
@@ -186,7 +187,7 @@ class Planner(Elements):
         elif not self.undefined and declared == FOREVER:
             self.differs("undefined length of", tag)
 
-    def open_item(self, sequence: _Sequence, event: Event) -> Level:
+    def open_item(self, sequence: OpenSequence, event: Event) -> Level:
         """Lay out the beginning of an item."""
         _, _, _, at, start, declared = event
         place = -1
@@ -199,7 +200,7 @@ class Planner(Elements):
         self.flush()
         return Level(place, declared, len(self.literals), len(self.pieces))
 
-    def close_item(self, sequence: _Sequence, level: Level, event: Event) -> int:
+    def close_item(self, sequence: OpenSequence, level: Level, event: Event) -> int:
         """Lay out the end of an item and return its size, header and delimiter included."""
         return (
             8
@@ -207,7 +208,7 @@ class Planner(Elements):
             + self.close(sequence.tag, level.at, level.size, level.declared, ITEM_DELIMITER, event)
         )
 
-    def close_sequence(self, sequence: _Sequence, event: Event) -> int:
+    def close_sequence(self, sequence: OpenSequence, event: Event) -> int:
         """Lay out the end of a sequence and return its size."""
         size = sequence.header + sequence.size
         size += self.close(
@@ -337,15 +338,21 @@ def _adopt(best: Best, inner: Best, holder: int) -> None:
 
 
 def examine(
-    data: Encoded, start: int, end: int, transfer_syntax: str, output: OutputOptions
+    data: Encoded,
+    start: int,
+    end: int,
+    transfer_syntax: str,
+    output: OutputOptions,
+    make_planner: Callable[[Encoded, Walk, str, OutputOptions, bool], Planner] = Planner,
 ) -> Findings:
     """Walk a data set and lay it out anew.
 
-    Deflated data has to be inflated before. Raises DataSetError if it cannot be parsed.
+    Deflated data has to be inflated before. ``make_planner`` may make planners of another kind.
+    Raises DataSetError if the data set cannot be parsed.
     """
     for sort in (False, True):
         walk = Walk(data, start, end, transfer_syntax, output.convert_un)
-        planner = Planner(data, walk, transfer_syntax, output, sort)
+        planner = make_planner(data, walk, transfer_syntax, output, sort)
         try:
             return planner.findings(planner.run())
         except Disorder:

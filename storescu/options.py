@@ -227,8 +227,14 @@ def _seconds(low: int) -> tuple[Value]:
 _PDU_SIZE = (Value("bytes", UNSIGNED, 4096, 131072, multiple=2),)
 
 
+INVENTED_SIZES = _SERIES, _STUDY, _PATIENT = 100, 50, 25
+"""How many objects, series and studies are invented for one series, study and patient."""
+
+
 def _invent(short: str, long: str, text: str, default: int) -> Option:
-    return Option(short, long, text, (Value("number", UNSIGNED, 1),), default, built=False)
+    # Without a default of its own, since to give the option is to ask for inventing.
+    values = (Value("number", UNSIGNED, 1),)
+    return Option(short, long, text, values, default_text=str(default))
 
 
 _OTHER = Section(
@@ -270,15 +276,10 @@ _OTHER = Section(
         Option("", "--abort", "abort the association in the end, do not release it"),
         Option("-nh", "--no-halt", "go on after a file that could not be stored"),
         Option("-up", "--uid-padding", "drop the space that UIDs end in"),
-        Option(
-            "+II",
-            "--invent-instance",
-            "a new identity for each object",
-            built=False,
-        ),
-        _invent("+IR", "--invent-series", "a new series after n objects (as with +II)", 100),
-        _invent("+IS", "--invent-study", "a new study after n series (as with +II)", 50),
-        _invent("+IP", "--invent-patient", "a new patient after n studies (as with +II)", 25),
+        Option("+II", "--invent-instance", "a new identity for each object"),
+        _invent("+IR", "--invent-series", "a new series after n objects (as with +II)", _SERIES),
+        _invent("+IS", "--invent-study", "a new study after n series (as with +II)", _STUDY),
+        _invent("+IP", "--invent-patient", "a new patient after n studies (as with +II)", _PATIENT),
     ),
 )
 

@@ -1,19 +1,25 @@
 """One file made ready to be sent: looked at, matched to a presentation context, and encoded."""
 
 import itertools
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, NamedTuple
 
 from dcmstore import command, elements, uids
 from dcmstore.command import StoreRequest
 from dcmstore.connection import Connection
-from dcmstore.dataset import OutputOptions
+from dcmstore.dataset import Encoded, Findings, OutputOptions
 from dcmstore.errors import LocalError
 from dcmstore.fragments import Buffer
 from dcmstore.text import printable
 from storescu import report
 from storescu.loading import BadFile, Loaded, load, released
 from storescu.syntaxnames import long_name
+
+if TYPE_CHECKING:  # few runs invent anything
+    from storescu.invent import Identity, Inventor
+
+Look = Callable[[Encoded, int, str, OutputOptions], Findings]
+"""What looks at a data set, as `elements.inspect` does."""
 
 
 class Prepared(NamedTuple):
@@ -32,6 +38,7 @@ class Prepared(NamedTuple):
     converting: str = ""
     ahead: int = 0  # bytes that go before those of the data set
     lists: Iterable[list[Buffer]] = ()
+    identity: "Identity | None" = None  # that was invented for it
 
 
 class Unconvertible(Exception):
@@ -42,7 +49,8 @@ class Preparer:
     """Does all for a file that can be done before its turn.
 
     ``contexts`` are the accepted presentation contexts of a SOP class: IDs and transfer
-    syntaxes. ``limit`` is how many bytes one fragment may have.
+    syntaxes. ``limit`` is how many bytes one fragment may have. With an ``inventor`` each object
+    gets another identity.
     """
 
     def __init__(
@@ -54,6 +62,7 @@ class Preparer:
         readmode: str,
         output: OutputOptions,
         prefer_deflated: bool,
+        inventor: "Inventor | None" = None,
     ) -> None:
         self._connection = connection
         self._contexts = contexts
@@ -62,6 +71,7 @@ class Preparer:
         self._readmode = readmode
         self._output = output
         self._prefer_deflated = prefer_deflated
+        self._inventor = inventor
         self._chosen: dict[tuple[str, str], tuple[int, str] | None] = {}
 
     def prepare(self, path: str, message_id: int) -> Prepared:
@@ -71,6 +81,14 @@ class Preparer:
         except BadFile as error:
             text = error.text
             return Prepared(LocalError(error.condition, text), f"Bad DICOM file: {path}: {text}")
+        if self._inventor is None:
+            return self._matched(path, message_id, loaded, elements.inspect)
+        identity = self._inventor.next()
+        data, start, own, _ = loaded
+        loaded = loaded._replace(findings=identity.give(data, start, own, self._output))
+        return self._matched(path, message_id, loaded, identity.give)._replace(identity=identity)
+
+    def _matched(self, path: str, message_id: int, loaded: Loaded, look: Look) -> Prepared:
         _, _, own, found = loaded
         sop_class, sop_instance, warnings = found.sop_class, found.sop_instance, found.warnings
         if not sop_class or not sop_instance:
@@ -97,7 +115,7 @@ class Preparer:
         try:
             request = command.encode(StoreRequest(message_id, sop_class, sop_instance))
             first = self._connection.message(context_id, request, self._limit)
-            parts = encoded(loaded, syntax, self._output)
+            parts = encoded(loaded, syntax, self._output, look)
             lists = self._connection.data(context_id, parts, self._limit, first)
             # The first list, often the only one, is made now; the others while they are sent.
             return Prepared(
@@ -138,10 +156,13 @@ def not_sent() -> LocalError:
     return LocalError("0006:020e", "DIMSE Failed to send message")
 
 
-def encoded(loaded: Loaded, syntax: str, output: OutputOptions) -> Iterable[Buffer]:
+def encoded(
+    loaded: Loaded, syntax: str, output: OutputOptions, look: Look = elements.inspect
+) -> Iterable[Buffer]:
     """Return the data set of a file, in parts, in the form in which it travels.
 
-    Raises Unconvertible if it cannot be written in this transfer syntax.
+    ``look`` is what found out about it. Raises Unconvertible if it cannot be written in this
+    transfer syntax.
     """
     data, start, own, found = loaded
     if syntax == own and syntax != uids.DEFLATED and not found.reasons and not found.unwritable:
@@ -150,7 +171,7 @@ def encoded(loaded: Loaded, syntax: str, output: OutputOptions) -> Iterable[Buff
 
     if syntax != own:
         output = output._replace(transfer_syntax=syntax)
-        found = elements.inspect(data, start, own, output)
+        found = look(data, start, own, output)
     try:
         return encoding.encoded(data, start, len(data), found, own, output)
     except encoding.EncodingError:

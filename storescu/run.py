@@ -13,13 +13,14 @@ from dcmstore.transport import Interrupted, Link
 from storescu import inputs, proposals
 from storescu.connecting import connect
 from storescu.loading import BadFile, load
-from storescu.options import PROGRAM
+from storescu.options import INVENTED_SIZES, PROGRAM
 from storescu.sender import Refused, Sender, Service
 from storescu.signals import Interruptible
 
 if TYPE_CHECKING:
     from dcmstore.profiles import Profiles
     from dcmstore.tls import Endpoint
+    from storescu.invent import Inventor
 
 log = logging.getLogger("dcmtk.apps.storescu")
 
@@ -189,4 +190,16 @@ def _service(options: cmdline.Options) -> Service:
         acse_timeout=options.acse_timeout,
         dimse_timeout=options.dimse_timeout,
         parameter_level=logging.INFO if options.verbose_pc else logging.DEBUG,
+        inventor=_inventor(options),
     )
+
+
+def _inventor(options: cmdline.Options) -> "Inventor | None":
+    """Return what makes new identities; each of the options that say how asks for it."""
+    given = options.invent_series, options.invent_study, options.invent_patient
+    if not options.invent_instance and given == (None, None, None):
+        return None
+    from storescu import invent
+
+    sizes = (number or usual for number, usual in zip(given, INVENTED_SIZES, strict=True))
+    return invent.Inventor(invent.Sizes(*sizes))

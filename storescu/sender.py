@@ -7,7 +7,7 @@ with a file may be known before its turn, but is never said before it.
 import logging
 import os
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from dcmstore import command, negotiation, pdu
 from dcmstore.command import StoreRequest, StoreResponse
@@ -18,6 +18,9 @@ from dcmstore.states import State
 from dcmstore.transport import PEER_GONE, Link, TimedOut
 from storescu import progress, report
 from storescu.preparing import Prepared, Preparer, not_sent
+
+if TYPE_CHECKING:  # few runs invent anything
+    from storescu.invent import Inventor
 
 log = logging.getLogger("dcmtk.apps.storescu")
 net_log = logging.getLogger("dcmtk.dcmnet")
@@ -47,6 +50,7 @@ class Service(NamedTuple):
     acse_timeout: float
     dimse_timeout: float | None
     parameter_level: int  # of log messages that show all parameters of the association
+    inventor: "Inventor | None" = None
 
 
 class Refused(Exception):
@@ -107,6 +111,7 @@ class Sender:
             service.readmode,
             service.output,
             service.prefer_deflated,
+            service.inventor,
         )
         log.info("Association Accepted (Max Send PDV: %d)", _stated_limit(answer.max_length))
 
@@ -164,6 +169,8 @@ class Sender:
         prepared = self._take_prepared(path, message_id)
         for text in prepared.warnings:
             data_log.warning("%s", text)
+        if prepared.identity is not None:
+            prepared.identity.tell()
         if prepared.complaint:
             log.error("%s", prepared.complaint)
             assert prepared.problem is not None
