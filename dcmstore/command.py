@@ -35,6 +35,8 @@ _GROUP_LENGTH = Struct("<HHII")
 _SOP_CLASS, _FIELD, _MESSAGE_ID, _REPLY_TO = 0x0002, 0x0100, 0x0110, 0x0120
 _PRIORITY, _DATA_SET_TYPE, _STATUS, _SOP_INSTANCE = 0x0700, 0x0800, 0x0900, 0x1000
 _MOVE_TITLE, _MOVE_ID = 0x1030, 0x1031
+OFFENDING_ELEMENT, ERROR_COMMENT, ERROR_ID = 0x0901, 0x0902, 0x0903
+_DETAILS = frozenset((OFFENDING_ELEMENT, ERROR_COMMENT, ERROR_ID))
 _NAMES = {
     _SOP_CLASS: "AffectedSOPClassUID",
     _FIELD: "CommandField",
@@ -64,13 +66,18 @@ class StoreRequest(NamedTuple):
 
 
 class StoreResponse(NamedTuple):
-    """C-STORE-RSP (PS3.7 section 9.3.1.2); ``message_id`` is the one responded to."""
+    """C-STORE-RSP (PS3.7 section 9.3.1.2); ``message_id`` is the one responded to.
+
+    ``details`` are the elements that explain the status, ascending, and their values as they
+    came (PS3.7 annex C). They are never sent.
+    """
 
     message_id: int
     status: int
     sop_class: str = ""
     sop_instance: str = ""
     has_data: bool = False
+    details: tuple[tuple[int, bytes], ...] = ()
 
 
 class EchoRequest(NamedTuple):
@@ -141,6 +148,7 @@ def decode(data: bytes | memoryview) -> CommandSet:
             _uid(elements, _SOP_CLASS) if _SOP_CLASS in elements else "",
             _uid(elements, _SOP_INSTANCE) if _SOP_INSTANCE in elements else "",
             has_data,
+            () if _DETAILS.isdisjoint(elements) else _details(elements),
         )
     if field == C_ECHO_RSP:
         return EchoResponse(
@@ -225,6 +233,10 @@ def _uid(elements: dict[int, bytes], element: int) -> str:
     if len(uid) > MAX_UID:
         raise _failed(element)
     return uid.decode("latin-1")
+
+
+def _details(elements: dict[int, bytes]) -> tuple[tuple[int, bytes], ...]:
+    return tuple((element, elements[element]) for element in sorted(_DETAILS & elements.keys()))
 
 
 def _moved(request: StoreRequest, elements: dict[int, bytes]) -> StoreRequest:

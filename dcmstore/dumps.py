@@ -6,10 +6,14 @@ peer sent is made printable, and a password is not shown. The PDUs are those of 
 """
 
 from collections.abc import Iterator
+from struct import Struct
 from typing import NamedTuple
 
 from dcmstore import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION, uids
 from dcmstore.command import (
+    ERROR_COMMENT,
+    ERROR_ID,
+    OFFENDING_ELEMENT,
     CommandSet,
     EchoRequest,
     EchoResponse,
@@ -36,7 +40,8 @@ from dcmstore.text import printable
 _WIDTH = 65
 _LABEL = 30
 _MAX_INFO = 256
-"""Bytes of extended negotiation that are shown: classes define a dozen at most."""
+"""Bytes of extended negotiation that are shown: classes define a dozen at most. And of what
+explains a status, which has 64 characters at most."""
 
 _RESULTS = {
     ACCEPTED: "Accepted",
@@ -91,6 +96,15 @@ _FAILURES = {
 }
 _WARNINGS = frozenset((0x0001, 0x0107, 0x0116))
 
+# Of the elements that explain a status: VR and keyword.
+_DETAILS = {
+    OFFENDING_ELEMENT: ("AT", "OffendingElement"),
+    ERROR_COMMENT: ("LO", "ErrorComment"),
+    ERROR_ID: ("US", "ErrorID"),
+}
+_NUMBER = Struct("<H")
+_TAG = Struct("<HH")
+
 
 class _Side(NamedTuple):
     implementation_class: str
@@ -132,6 +146,33 @@ def incoming(context_id: int, command: CommandSet) -> str:
 def outgoing(command: CommandSet) -> str:
     """Return a command that is about to be sent."""
     return _message("OUTGOING", None, command)
+
+
+def status_detail(response: StoreResponse) -> str:
+    """Return what a response says beside its status, element by element."""
+    lines = ["Status Detail:", "", "# Dicom-Data-Set"]
+    lines.append("# Used TransferSyntax: Little Endian Implicit")
+    for element, value in response.details:
+        vr, keyword = _DETAILS[element]
+        values = _detail_values(vr, value[:_MAX_INFO])
+        shown = "\\".join(values)
+        if vr == "LO" and values:
+            shown = f"[{shown}]"
+        text = f"{shown or '(no value available)':<40} #{len(value):>4},{len(values):>2}"
+        lines.append(f"(0000,{element:04x}) {vr} {text} {keyword}")
+    return "\n".join((*lines, ""))
+
+
+def _detail_values(vr: str, value: bytes) -> list[str]:
+    """Return the values of one element, as far as they are whole."""
+    if vr == "LO":
+        texts = value.rstrip(b" \0").decode("latin-1").split("\\")
+        return list(map(printable, texts)) if value else []
+    form = _TAG if vr == "AT" else _NUMBER
+    found = form.iter_unpack(value[: len(value) - len(value) % form.size])
+    if vr == "AT":
+        return [f"({group:04x},{element:04x})" for group, element in found]
+    return [str(number) for (number,) in found]
 
 
 def _ruler(text: str) -> str:

@@ -256,6 +256,8 @@ class Sender:
 
             log.info("Received Store Response")
             log.debug("%s", dumps.incoming(context_id, response))
+            if response.details:
+                log.debug("%s", dumps.status_detail(response))
         elif log.isEnabledFor(logging.INFO):
             log.info("Received Store Response (%s)", report.status(response.status))
 

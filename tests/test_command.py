@@ -74,6 +74,25 @@ def joined(elements: dict[int, bytes]) -> bytes:
     return b"".join(wire.element(number, value) for number, value in elements.items())
 
 
+def test_what_explains_a_status_is_kept_as_it_came() -> None:
+    """Only that: what has no business in a response is ignored like anything unknown."""
+    raw = wire.command_set(
+        wire.parse_command(STORE_RSP)
+        | {0x0903: b"ab", 0x0901: b"\x10\0\x10\0", 0x0902: b"x ", 0x0904: b"zz"},
+        group_length=None,
+    )
+    received = decode(raw)
+    assert received == StoreResponse(
+        7,
+        0xA700,
+        CLASS,
+        INSTANCE,
+        False,
+        ((0x0901, b"\x10\0\x10\0"), (0x0902, b"x "), (0x0903, b"ab")),
+    )
+    assert encode(received) == STORE_RSP
+
+
 @pytest.mark.parametrize(("record", "raw"), GOLDEN)
 def test_known_bytes(record: CommandSet, raw: bytes) -> None:
     assert encode(record) == raw

@@ -487,3 +487,17 @@ def test_programs_start_without_the_module() -> None:
     """Nobody who does not read dumps pays for them."""
     code = "import sys, storescpd.main, storescu.main; sys.exit('dcmstore.dumps' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_status_detail_of_a_peer_that_means_harm() -> None:
+    """Lines cannot be forged, and none of it is without end."""
+    details = ((0x0901, b"abc"), (0x0902, b"a\nb\x1b[31m\\c" + bytes(5000)), (0x0903, b"a" * 5001))
+    *_, offending, comment, number, end = dumps.status_detail(
+        StoreResponse(1, 0xC000, details=details)
+    ).split("\n")
+    assert offending.startswith("(0000,0901) AT (no value available)  ")
+    assert comment.startswith("(0000,0902) LO [a\\x0ab\\x1b[31m\\c]")
+    assert comment.endswith("#5010, 2 ErrorComment")
+    assert number.count("24929") == 128
+    assert len(number) < 1000
+    assert end == ""

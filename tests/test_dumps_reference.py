@@ -247,3 +247,42 @@ def test_statuses(tmp_path: Path, reference: str) -> None:
     said = sender_log(OURS, files, own, (0,), statuses)
     assert said == sender_log(reference, files, own, (0,), statuses)
     assert len([line for line in said if "DIMSE Status" in line]) == len(statuses)
+
+
+DETAILS: list[dict[int, int | str | bytes]] = [
+    {0x0902: b"the disk is full"},
+    {0x0901: struct.pack("<4H", 0x10, 0x10, 0x20, 0xD), 0x0902: b"these\\are\\bad ", 0x0903: 77},
+    {0x0901: b"", 0x0902: b""},
+    {0x0901: struct.pack("<20H", *range(20))},
+    {0x0903: b"abcdef"},
+    {0x0901: b"ab", 0x0902: b"x" * 64},
+]
+
+
+@pytest.mark.parametrize("details", DETAILS, ids=range(len(DETAILS)))
+@pytest.mark.parametrize("options", [("-d",), ("-v",)])
+def test_status_detail(
+    tmp_path: Path,
+    reference: str,
+    options: tuple[str, ...],
+    details: dict[int, int | str | bytes],
+) -> None:
+    """What a response says beside its status, which only those see who see all of it."""
+    blocks = []
+    for flavour in (OURS, reference):
+        with ScriptedReceiver() as receiver:
+            files = [write_part10(tmp_path, small("1.2.840.10008.5.1.4.1.1.2", "1.2.3"), "x")]
+            process = senders.start(flavour, receiver.port, files, *options)
+            peer = receiver.accept()
+            peer.send(Proposal(peer.expect(wire.ASSOCIATE_RQ)).accept_all())
+            message = Message(peer)
+            response = wire.parse_command(wire.store_rsp(wire.CT, "1.2.3", 1, 0xB000))
+            del response[wire.GROUP_LENGTH]
+            peer.send_command(wire.command_set(response | details), message.context)
+            peer.expect(wire.RELEASE_RQ)
+            peer.send(wire.release_rp())
+            peer.socket.close()
+            _, found, block = senders.finish(process).stderr.partition("D: Status Detail:")
+        assert bool(found) == ("-d" in options)
+        blocks.append(block)
+    assert blocks[0] == blocks[1]
