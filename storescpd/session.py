@@ -15,7 +15,7 @@ from dcmstore.dataset import DataSetError
 from dcmstore.errors import AssociationError, LocalError, PeerError
 from dcmstore.text import printable
 from dcmstore.transport import PEER_GONE, Interrupted, Link, TimedOut
-from storescpd import title
+from storescpd import roles, title
 from storescpd.events import Events
 from storescpd.normal import NormalIncoming
 from storescpd.signals import Stop
@@ -196,6 +196,8 @@ class Session:
             log.info("%s", printable(answer.reason))
             self._part(self._connection.reject(answer.pdu))
             return False
+        if service.policy.profile is not None:
+            roles.tell(answer)
         self._link.send(self._connection.accept(answer))
         self._established = True
         self._limit = negotiation.send_limit(request.max_length)

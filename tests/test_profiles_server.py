@@ -195,6 +195,32 @@ def test_roles_and_extended_negotiation(
         assert got == items, name
 
 
+ROLE_REFUSED = (
+    "E: ASSOC: SCP/SCU role selection failed, Default role (i.e. SCU) proposed"
+    " but only SCP role configured for acceptance"
+)
+NO_ROLE = (
+    "W: setting accepted SCP/SCU role to NONE, i.e. both role fields are 0"
+    " in SCP/SCU role selection sub-item"
+)
+
+
+def test_refused_roles_are_told(flavour: str, start_receiver: StartReceiver, profile: Path) -> None:
+    """Once for each context; the reference says of (0, 0) proposed, too, that it is odd."""
+    receiver = start_receiver(flavour, "-v", "-ta", "1", "-xf", str(profile), "p")
+    told = {}
+    for name, (wanted, extra, _, _) in NEGOTIATIONS.items():
+        mark = receiver.mark()
+        with Peer.connect(receiver.port) as peer:
+            peer.associate(*wanted, extra=extra)
+            peer.release()
+        receiver.wait_for_log("Association Release", since=mark)
+        found = [line for line in receiver.log(mark).splitlines() if line[0] in "EW"]
+        told[name] = [line for line in found if "DULFSM" not in line]
+    said = {name: lines for name, lines in told.items() if lines}
+    assert said == {"no roles": [ROLE_REFUSED], "as SCU": [NO_ROLE], "as SCP": [NO_ROLE]}
+
+
 def test_whatever_is_listed_is_stored(
     flavour: str, start_receiver: StartReceiver, profile: Path
 ) -> None:
