@@ -109,8 +109,9 @@ class Preparer:
             )
         context_id, syntax = chosen
         converting = ""
-        if syntax != own:
-            converting = f"Converting transfer syntax: {long_name(own)} -> {long_name(syntax)}"
+        if syntax != loaded.transfer_syntax:
+            ends = long_name(loaded.transfer_syntax), long_name(syntax)
+            converting = f"Converting transfer syntax: {ends[0]} -> {ends[1]}"
         problem, caution = None, ""
         try:
             request = command.encode(StoreRequest(message_id, sop_class, sop_instance))
