@@ -1,6 +1,7 @@
 """What the sender proposes: presentation contexts, and the association request around them."""
 
 import logging
+import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -126,10 +127,13 @@ def request(
     max_pdu: int,
     user_identity: pdu.UserIdentity | None = None,
 ) -> pdu.AssociateRequest:
-    """Return the association request; ``check`` says whether a peer can be asked that."""
+    """Return the association request; ``check`` says whether a peer can be asked that.
+
+    The titles travel byte for byte as they were typed.
+    """
     return pdu.AssociateRequest(
-        called=called,
-        calling=calling,
+        called=os.fsencode(called).decode("latin-1"),
+        calling=os.fsencode(calling).decode("latin-1"),
         contexts=proposal.contexts,
         max_length=max_pdu,
         implementation_class=IMPLEMENTATION_CLASS_UID,

@@ -94,6 +94,7 @@ def test_all_classes_as_the_reference(reference: str, file: Path, options: tuple
         ("-pdu", "131072"),
         ("-aet", "SENDER", "-aec", "RECEIVER"),
         ("-aet", " A B ", "-aec", "LONGER THAN SIXTEEN"),
+        ("-aet", "RÖNTGEN", "-aec", "日本日本日本"),
     ],
 )
 def test_titles_and_lengths_as_the_reference(
@@ -142,11 +143,14 @@ def test_too_many_contexts(flavour: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "which"), [("-aet", "Calling"), ("-aec", "Called")], ids=["calling", "called"]
+    ("options", "which"),
+    [(("-aet",), "Calling"), (("-aec",), "Called"), (("-aet", "-aec"), "Called")],
+    ids=["calling", "called", "both"],
 )
-def test_empty_title(flavour: str, file: Path, option: str, which: str) -> None:
+def test_empty_title(flavour: str, file: Path, options: tuple[str, ...], which: str) -> None:
+    own = [part for option in options for part in (option, "")]
     with ScriptedReceiver() as receiver:  # the reference connects before it looks
-        done = senders.send(flavour, receiver.port, [file], option, "")
+        done = senders.send(flavour, receiver.port, [file], *own)
     text = f"Illegal service parameter: {which} AP Title"
     assert (done.code, lines(done)) == (
         1,
