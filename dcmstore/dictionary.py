@@ -243,3 +243,16 @@ def load_dictionaries(paths: list[str]) -> list[tuple[str, str]]:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             failed.append((path, reason or "unreadable"))
     return failed
+
+
+def load_named(names: str) -> list[str]:
+    """Add the dictionary files of a list like that of ``PATH``; return what to warn of.
+
+    The list is that of the environment variable ``DCMDICTPATH``.
+    """
+    paths = [path for path in names.split(os.pathsep) if path]
+    failed = load_dictionaries(paths)
+    warnings = [f"cannot load data dictionary {path}: {reason}" for path, reason in failed]
+    if paths and len(failed) == len(paths):
+        warnings.append("no data dictionary loaded, check environment variable: DCMDICTPATH")
+    return warnings

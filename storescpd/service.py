@@ -158,14 +158,8 @@ def load_tls(options: cmdline.Options, before: "Endpoint | None" = None) -> "End
 
 def load_dictionaries() -> None:
     """Add the dictionaries that DCMDICTPATH names to the one that is built in."""
-    paths = [path for path in os.environ.get("DCMDICTPATH", "").split(os.pathsep) if path]
-    if not paths:
-        return
-    failed = dictionary.load_dictionaries(paths)
-    for path, reason in failed:
-        log.warning("cannot load data dictionary %s: %s", path, reason)
-    if len(failed) == len(paths):
-        log.warning("no data dictionary loaded, check environment variable: DCMDICTPATH")
+    for text in dictionary.load_named(os.environ.get("DCMDICTPATH", "")):
+        log.warning("%s", text)
 
 
 def rejecting(service: session.Service) -> session.Service:

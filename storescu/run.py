@@ -1,10 +1,11 @@
 """The sender's straight line, from its command line to the end of the association."""
 
 import logging
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from dcmstore import cmdline, pdu, uids
+from dcmstore import cmdline, dictionary, pdu, uids
 from dcmstore.connection import Connection
 from dcmstore.dataset import OutputOptions
 from dcmstore.errors import AssociationError
@@ -31,6 +32,8 @@ def run(argv: Sequence[str], signals: Interruptible) -> int:
     options = cmdline.parse(
         PROGRAM, argv, {"config-file": lambda options: loaded.append(_profiles(options))}
     )
+    for text in dictionary.load_named(os.environ.get("DCMDICTPATH", "")):
+        log.warning("%s", text)
     service = _service(options)
     paths = _paths(options, service)
     if paths is None:

@@ -1,16 +1,17 @@
 """Files that can be sent in one reading mode or another, and what is wrong with the others."""
 
+import glob
 import os
 import struct
 from pathlib import Path
 
 import pytest
-from harness import wire
+from harness import senders, wire
 from harness.conversation import converse, lines, scripted
 from harness.objects import Object, explicit, implicit, new_uid, part10, small, write_part10
 from harness.peer import Peer
 from harness.receivers import OURS
-from harness.scripted import Message, Proposal, serve_accepted
+from harness.scripted import Message, Proposal, ScriptedReceiver, serve_accepted
 
 THING = small()
 FILE = part10(THING)
@@ -207,7 +208,7 @@ def test_converted_as_the_reference(reference: str, tmp_path: Path, option: str,
     assert [message.data for message in ours] == [message.data for message in theirs]
     assert ours[0].fragments == theirs[0].fragments
     log = "Converting transfer syntax: Little Endian Explicit -> "
-    assert (log in done.stderr) == (option in ("-xb", "-xi"))
+    assert (log in done.stderr) == (option != "-xe")
 
 
 def test_conversion_that_is_not_possible(flavour: str, tmp_path: Path) -> None:
@@ -300,3 +301,75 @@ def test_large_file_that_shrinks_while_it_is_sent(tmp_path: Path, options: tuple
     )
     assert not tail.endswith((wire.abort(), wire.release_rq()))
     assert other.stem.encode() not in tail
+
+
+@pytest.mark.parametrize(
+    ("option", "accepted", "told"),
+    [
+        ("-xd", wire.DEFLATED, "Little Endian Explicit -> Deflated Explicit VR Little Endian"),
+        ("-xd", wire.EXPLICIT, ""),
+        ("-xd", wire.IMPLICIT, "Little Endian Explicit -> Little Endian Implicit"),
+        ("-xe", wire.EXPLICIT, ""),
+        ("-xe", wire.BIG, "Little Endian Explicit -> Big Endian Explicit"),
+    ],
+)
+def test_what_conversion_is_told(
+    flavour: str, tmp_path: Path, option: str, accepted: str, told: str
+) -> None:
+    """From what the file is in; version 3.6.7 says so even where nothing changes."""
+    path = write_part10(tmp_path, small())
+
+    def script(peer: Peer, proposal: Proposal) -> None:
+        peer.send(
+            proposal.accept(
+                {number: accepted for number, _, listed in proposal.contexts if accepted in listed}
+            )
+        )
+        serve_accepted(peer, [0])
+
+    done = scripted(flavour, [path], option, "-v", script=script)
+    assert done.code == 0, done.stderr
+    head = "I: Converting transfer syntax: "
+    said = [line.removeprefix(head) for line in done.stderr.splitlines() if line.startswith(head)]
+    if flavour == OURS:
+        assert said == ([told] if told else [])
+    elif told:
+        assert said == [told]
+
+
+@pytest.mark.parametrize("private", [True, False])
+def test_dictionaries_of_the_environment(
+    flavour: str, tmp_path: Path, reference: str, private: bool
+) -> None:
+    """A private element without a VR gets the one that the dictionary has."""
+    (public,) = glob.glob("/usr/share/libdcmtk*/dicom.dic")
+    names = [public, str(Path(public).with_name("private.dic"))][: 1 + private]
+    thing = in_implicit_vr()
+    data = thing.data[: -len(implicit(0x00100010, "A"))] + b"".join(
+        (implicit(0x00190010, "SIEMENS CT VA0  COAD"), implicit(0x00191010, "1.5   "))
+    )
+    path = write_part10(tmp_path, thing._replace(data=data))
+    with ScriptedReceiver() as receiver:
+        process = senders.start(
+            flavour, receiver.port, [path], "-xe", environment={"DCMDICTPATH": ":".join(names)}
+        )
+        with receiver.accept() as peer:
+            peer.send(Proposal(peer.expect(wire.ASSOCIATE_RQ)).accept_all())
+            (message,) = serve_accepted(peer, [0])
+        done = senders.finish(process)
+    assert (done.code, done.stderr) == (0, "")
+    assert (b"\x19\0\x10\x10" + (b"DS" if private else b"UN")) in (message.data or b"")
+
+
+def test_no_dictionary_at_all(flavour: str, tmp_path: Path) -> None:
+    """It is told before the files are looked at, and does not matter where all VRs are known."""
+    path = write_part10(tmp_path, small())
+    done = senders.run(
+        flavour,
+        *("-v", "127.0.0.1", "1", str(path)),
+        environment={"DCMDICTPATH": "/nonexistent/x.dic"},
+    )
+    told = done.stderr.splitlines()
+    at = told.index("W: no data dictionary loaded, check environment variable: DCMDICTPATH")
+    assert told[at + 1] == "I: checking input files ..."
+    assert done.code == 1

@@ -64,11 +64,15 @@ def start(
     files: Iterable[Path | str],
     *options: str,
     host: str = "127.0.0.1",
+    environment: dict[str, str] | None = None,
 ) -> "subprocess.Popen[bytes]":
     """Start a sender that the test answers by hand; its caller waits for it."""
-    command = [*argv(flavour), *options, host, str(port), *map(str, files)]
     return subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [*argv(flavour), *options, host, str(port), *map(str, files)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **(environment or {})},
     )
 
 
