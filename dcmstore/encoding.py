@@ -6,7 +6,7 @@ small parts gathered, large values copied in the kernel where it can do that.
 
 import zlib
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from dcmstore import uids
@@ -24,6 +24,10 @@ _KERNEL_COPY: Final = 1 << 16
 """Parts from this size (bytes) are copied by the kernel."""
 
 
+Read = Callable[[int, int], bytes]
+"""What returns the part of the source between two offsets, where it is not to be touched."""
+
+
 class EncodingError(Exception):
     """The data set cannot be written under the output options; ``text`` says why."""
 
@@ -38,7 +42,9 @@ def parts(data: Encoded, layout: Plan) -> Iterator[memoryview]:
         yield part
 
 
-def _parts(source: memoryview, layout: Plan) -> Iterator[tuple[int, memoryview]]:
+def _parts(
+    source: memoryview, layout: Plan, read: Read | None = None
+) -> Iterator[tuple[int, memoryview]]:
     """Yield each part with its offset in the source, -1 if it does not stand there."""
     literals = memoryview(layout.literals)
     pieces = layout.pieces
@@ -54,7 +60,8 @@ def _parts(source: memoryview, layout: Plan) -> Iterator[tuple[int, memoryview]]
         for begin in range(start, end, _CHUNK):
             stop = min(end, begin + _CHUNK)
             if word:
-                yield -1, swapped_words(source[begin:stop], word)
+                chunk = source[begin:stop] if read is None else read(begin, stop)
+                yield -1, swapped_words(chunk, word)
             else:
                 yield -1, memoryview(bytes(stop - begin))
     if done < len(literals):
@@ -113,12 +120,44 @@ def encoded(
     found: Findings,
     source_syntax: str,
     output: OutputOptions,
+    read: Read | None = None,
 ) -> Iterator[memoryview | bytes]:
-    """Return what :func:`write` would write, part by part, for where it does not go to a file."""
-    stream = parts(data, _layout(start, end, found))
-    if (output.transfer_syntax or source_syntax) == uids.DEFLATED:
-        return _deflated(stream, output.compression_level)
-    return stream
+    """Return what :func:`write` would write, part by part, for where it does not go to a file.
+
+    With ``read`` nothing looks into ``data``: large parts of it are passed on unseen, never more
+    than one beside other parts so small that somebody might put them together.
+    """
+    stream = _parts(memoryview(data), _layout(start, end, found), read)
+    deflating = (output.transfer_syntax or source_syntax) == uids.DEFLATED
+    chosen = (
+        (part for _, part in stream) if read is None else _read(stream, read, everything=deflating)
+    )
+    return _deflated(chosen, output.compression_level) if deflating else chosen
+
+
+def _read(
+    stream: Iterator[tuple[int, memoryview]], read: Read, *, everything: bool
+) -> Iterator[memoryview | bytes]:
+    """Yield parts that can be looked into, but for the large ones unless ``everything`` is."""
+    small = bytearray()
+    for offset, part in stream:
+        if len(part) < _CHUNK:
+            small += part if offset < 0 else read(offset, offset + len(part))
+            if len(small) < _CHUNK:
+                continue
+        if small:
+            yield bytes(small)
+            small.clear()
+        if len(part) < _CHUNK:
+            continue
+        if offset < 0 or not everything:
+            yield part
+            continue
+        end = offset + len(part)
+        for begin in range(offset, end, _CHUNK):
+            yield read(begin, min(end, begin + _CHUNK))
+    if small:
+        yield bytes(small)
 
 
 def _layout(start: int, end: int, found: Findings) -> Plan:
@@ -130,7 +169,7 @@ def _layout(start: int, end: int, found: Findings) -> Plan:
     return found.plan
 
 
-def _deflated(stream: Iterator[memoryview], level: int) -> Iterator[bytes]:
+def _deflated(stream: Iterator[memoryview | bytes], level: int) -> Iterator[bytes]:
     """Compress without a zlib header (PS3.5 annex A.5), and pad to an even length."""
     deflater = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS)
     size = 0

@@ -14,7 +14,8 @@ _ELEMENT = Struct("<HH2sH")
 _LONG = Struct("<HH2sHI")
 _GROUP_LENGTH = Struct("<HH2sHI")
 _LONG_CODES = frozenset(code for code, number in vr.BY_LITTLE.items() if vr.LONG[number])
-_MAX_META = 1 << 20
+MAX_META = 1 << 20
+"""Bytes of a file in which its meta header has to end."""
 
 
 class NotDicomError(ValueError):
@@ -85,7 +86,7 @@ def _read_meta(data: memoryview, start: int) -> tuple[str, int]:
     What the group length says is not asked: it is wrong too often.
     """
     transfer_syntax = ""
-    at, end = start, min(len(data), start + _MAX_META)
+    at, end = start, min(len(data), start + MAX_META)
     explicit = end - at >= 8 and _SHORT.unpack_from(data, at)[2] in vr.BY_LITTLE
     while end - at >= 8:
         group, element, code, length = _SHORT.unpack_from(data, at)

@@ -45,7 +45,7 @@ def swapped(value: bytes, word: int) -> bytes:
     return words.tobytes() + value[whole:]
 
 
-def swapped_words(chunk: memoryview, word: int) -> memoryview:
+def swapped_words(chunk: bytes | memoryview, word: int) -> memoryview:
     """Return a copy of whole words of 2, 4 or 8 bytes in the opposite byte order."""
     words = array(_CODES[word])
     words.frombytes(chunk)

@@ -1,19 +1,14 @@
-"""One file to be sent: its bytes as they lie in the file, and what its data set says."""
+"""One file to be sent: where its data set lies, how it is encoded, and what it says."""
 
 import errno
 import mmap
 import os
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
 
-from dcmstore import elements, part10, uids
-from dcmstore.dataset import DataSetError, Findings, OutputOptions
+from dcmstore import elements, part10, plainscan, uids
+from dcmstore.dataset import DataSetError, Encoded, Findings, OutputOptions
 from dcmstore.fragments import Buffer
-
-_READ_WHOLE = 1 << 16
-"""Files up to this size (bytes) are read: mapping so little costs more than it saves."""
-_MAP_AT_ONCE = 1 << 23
-"""Files up to this size (bytes) are mapped with all their pages; others as they are sent."""
+from storescu.inputfile import AT_ONCE, HEAD, InputFile
 
 # The reference's codes for what its parser says.
 _CONDITIONS = {
@@ -31,6 +26,10 @@ _INVALID_STREAM = "0001:0004"
 _LEFTOVER = "leftover bytes at the end"
 _NOT_READABLE = "0001:0012"
 _NO_TEMPORARY = frozenset((errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL))
+_SMALLEST_HEADER = 8
+
+Look = Callable[[Encoded, int, str, OutputOptions], Findings]
+"""What looks at a data set, as `elements.inspect` does."""
 
 
 class BadFile(Exception):
@@ -42,46 +41,119 @@ class BadFile(Exception):
         self.text = text
 
 
-class Loaded(NamedTuple):
-    """The data set of a file, inflated in ``data[start:]``, and what a walk over it found."""
+class Loaded:
+    """The data set of a file: where it begins, its encoding, and what was found in it.
 
-    data: memoryview
-    start: int
-    transfer_syntax: str
-    findings: Findings
+    One that is deflated in the file is inflated here.
+    """
+
+    def __init__(
+        self,
+        file: InputFile,
+        start: int,
+        transfer_syntax: str,
+        content: bytes | memoryview | None = None,
+    ) -> None:
+        self.start = start
+        self.transfer_syntax = transfer_syntax
+        self.findings: Findings
+        self._file: InputFile | None = file
+        self._content: bytes | memoryview | None = None
+        self._body: memoryview | None = None
+        if content is not None:
+            self._have(content)
+
+    def look(self, look: Look, output: OutputOptions) -> Findings:
+        """Return what a look at the data set finds. Raises BadFile."""
+        try:
+            return look(self._all(), self.start, self.transfer_syntax, output)
+        except OSError as error:
+            raise _unreadable(error) from None
+        except DataSetError as error:
+            raise _bad(error.text) from None
+
+    def _have(self, content: bytes | memoryview) -> bytes | memoryview:
+        """Look at a file in memory from now on, and send it from there."""
+        self._content, self._body, self._file = content, memoryview(content), None
+        return content
+
+    def _all(self) -> bytes | memoryview:
+        if self._content is None:
+            assert self._file is not None
+            if self._file.size <= AT_ONCE:
+                return self._have(self._file.content())
+            self._content = self._file.outline(self.start, self.transfer_syntax)
+        return self._content
+
+    def body(self) -> memoryview:
+        """Return all of the file as it is to be sent. Raises BadFile.
+
+        If there is something to ``read`` with, nobody but the kernel may touch it.
+        """
+        if self._body is None:
+            assert self._file is not None
+            try:
+                self._body = self._file.mapping()
+            except OSError as error:
+                raise _unreadable(error) from None
+        return self._body
+
+    @property
+    def read(self) -> Callable[[int, int], bytes] | None:
+        """What returns a part of the body that has to be touched. Raises LocalError."""
+        return None if self._file is None else self._file.part
 
 
 def load(path: str, readmode: str, output: OutputOptions) -> Loaded:
     """Open a file and look at its data set; ``readmode`` is the option's name without dashes.
 
-    Large files are not read but mapped: should one become shorter while it is in use, the
-    process gets SIGBUS. Raises BadFile.
+    Nearly always its beginning tells all. Raises BadFile.
     """
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        raise _unreadable(error) from None
-    try:
-        data = _contents(fd)
-        if readmode == "read-dataset":
-            header = part10.read_data_set(data)
-        else:
-            header = part10.read_file(data, meta_required=readmode == "read-file-only")
-        transfer_syntax, start = header.transfer_syntax, header.start
+        file = InputFile(path)
+        head = file.head()
+        transfer_syntax, start = _header(file, head, readmode)
         if transfer_syntax == uids.DEFLATED:
-            data, start = _inflated(fd, start), 0
-        findings = elements.inspect(data, start, transfer_syntax, output)
-        if findings.reasons and _LEFTOVER in findings.reasons:
-            raise DataSetError("I/O suspension or premature end of stream")
+            loaded = Loaded(file, 0, transfer_syntax, _inflated(file.fileno(), start))
+        elif len(head) >= file.size:
+            loaded = Loaded(file, start, transfer_syntax, head)
+        else:
+            loaded = Loaded(file, start, transfer_syntax)
+            if plainscan.eligible(transfer_syntax, output):
+                found = plainscan.scan(head, start, file.size, transfer_syntax, output)
+                if found is not None:
+                    loaded.findings = found
+                    return loaded
     except OSError as error:
         raise _unreadable(error) from None
     except part10.NotDicomError as error:
         raise _bad(str(error)) from None
     except DataSetError as error:
         raise _bad(error.text) from None
-    finally:
-        os.close(fd)
-    return Loaded(data, start, transfer_syntax, findings)
+    loaded.findings = loaded.look(elements.inspect, output)
+    if loaded.findings.reasons and _LEFTOVER in loaded.findings.reasons:
+        raise _bad("I/O suspension or premature end of stream")
+    return loaded
+
+
+def _header(file: InputFile, head: bytes, readmode: str) -> part10.Part10:
+    """Return where the data set begins. Raises NotDicomError, and OSError."""
+    if len(head) < file.size:
+        try:
+            found = _find_data_set(memoryview(head), readmode)
+            if len(head) - found.start >= _SMALLEST_HEADER:
+                return found
+        except part10.NotDicomError:
+            # What it wants may follow.
+            pass
+        head = file.beginning(part10.MAX_META + HEAD)
+    return _find_data_set(memoryview(head), readmode)
+
+
+def _find_data_set(data: memoryview, readmode: str) -> part10.Part10:
+    if readmode == "read-dataset":
+        return part10.read_data_set(data)
+    return part10.read_file(data, meta_required=readmode == "read-file-only")
 
 
 def released(lists: Iterator[list[Buffer]], data: memoryview) -> Iterator[list[Buffer]]:
@@ -89,7 +161,7 @@ def released(lists: Iterator[list[Buffer]], data: memoryview) -> Iterator[list[B
 
     They stay in the page cache; only this process no longer has them, however large the file.
     """
-    if len(data) <= _MAP_AT_ONCE or not isinstance(data.obj, mmap.mmap):
+    if len(data) <= AT_ONCE or not isinstance(data.obj, mmap.mmap):
         return lists
     return _released(lists, data.obj)
 
@@ -99,21 +171,9 @@ def _released(lists: Iterator[list[Buffer]], mapping: mmap.mmap) -> Iterator[lis
     for buffers in lists:
         yield buffers
         sent += sum(map(len, buffers))
-        if sent > _MAP_AT_ONCE:
+        if sent > AT_ONCE:
             mapping.madvise(mmap.MADV_DONTNEED)
             sent = 0
-
-
-def _contents(fd: int) -> memoryview:
-    size = os.fstat(fd).st_size
-    if size <= _READ_WHOLE:
-        data = os.read(fd, _READ_WHOLE)
-        if len(data) >= size:
-            return memoryview(data)
-    flags = mmap.MAP_SHARED
-    if size <= _MAP_AT_ONCE:
-        flags |= getattr(mmap, "MAP_POPULATE", 0)
-    return memoryview(mmap.mmap(fd, size, flags=flags, prot=mmap.PROT_READ))
 
 
 def _inflated(fd: int, start: int) -> memoryview:

@@ -1,25 +1,22 @@
 """One file made ready to be sent: looked at, matched to a presentation context, and encoded."""
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from dcmstore import command, elements, uids
 from dcmstore.command import StoreRequest
 from dcmstore.connection import Connection
-from dcmstore.dataset import Encoded, Findings, OutputOptions
+from dcmstore.dataset import OutputOptions
 from dcmstore.errors import LocalError
 from dcmstore.fragments import Buffer
 from dcmstore.text import printable
 from storescu import report
-from storescu.loading import BadFile, Loaded, load, released
+from storescu.loading import BadFile, Loaded, Look, load, released
 from storescu.syntaxnames import long_name
 
 if TYPE_CHECKING:  # few runs invent anything
     from storescu.invent import Identity, Inventor
-
-Look = Callable[[Encoded, int, str, OutputOptions], Findings]
-"""What looks at a data set, as `elements.inspect` does."""
 
 
 class Prepared(NamedTuple):
@@ -78,18 +75,18 @@ class Preparer:
         """Return the file as a C-STORE request and its data set, or what is wrong with it."""
         try:
             loaded = load(path, self._readmode, self._output)
+            if self._inventor is None:
+                return self._matched(path, message_id, loaded, elements.inspect)
+            identity = self._inventor.next()
+            loaded.findings = loaded.look(identity.give, self._output)
+            prepared = self._matched(path, message_id, loaded, identity.give)
+            return prepared._replace(identity=identity)
         except BadFile as error:
             text = error.text
             return Prepared(LocalError(error.condition, text), f"Bad DICOM file: {path}: {text}")
-        if self._inventor is None:
-            return self._matched(path, message_id, loaded, elements.inspect)
-        identity = self._inventor.next()
-        data, start, own, _ = loaded
-        loaded = loaded._replace(findings=identity.give(data, start, own, self._output))
-        return self._matched(path, message_id, loaded, identity.give)._replace(identity=identity)
 
     def _matched(self, path: str, message_id: int, loaded: Loaded, look: Look) -> Prepared:
-        _, _, own, found = loaded
+        own, found = loaded.transfer_syntax, loaded.findings
         sop_class, sop_instance, warnings = found.sop_class, found.sop_instance, found.warnings
         if not sop_class or not sop_instance:
             return Prepared(
@@ -128,7 +125,7 @@ class Preparer:
                 sop_instance,
                 converting,
                 len(first),
-                itertools.chain((next(lists),), released(lists, loaded.data)),
+                itertools.chain((next(lists),), released(lists, loaded.body())),
             )
         except LocalError as error:
             problem = error
@@ -163,18 +160,19 @@ def encoded(
     """Return the data set of a file, in parts, in the form in which it travels.
 
     ``look`` is what found out about it. Raises Unconvertible if it cannot be written in this
-    transfer syntax.
+    transfer syntax, and BadFile.
     """
-    data, start, own, found = loaded
+    own, found = loaded.transfer_syntax, loaded.findings
     if syntax == own and syntax != uids.DEFLATED and not found.reasons and not found.unwritable:
-        return (data[start:],)
+        return (loaded.body()[loaded.start :],)
     from dcmstore import encoding  # nothing else needs it
 
     if syntax != own:
         output = output._replace(transfer_syntax=syntax)
-        found = look(data, start, own, output)
+        found = loaded.look(look, output)
+    body = loaded.body()
     try:
-        return encoding.encoded(data, start, len(data), found, own, output)
+        return encoding.encoded(body, loaded.start, len(body), found, own, output, loaded.read)
     except encoding.EncodingError:
         raise Unconvertible from None
 

@@ -69,6 +69,7 @@ class Sender:
         self._service = service
         self._limit = 0
         self._message_id = 0
+        self._incomplete = False  # a message has ended before its data set
         self._ahead: tuple[str, Prepared | None] = _NOTHING
         self._dots = progress.wanted()
         self._debug = log.isEnabledFor(logging.DEBUG)
@@ -203,22 +204,32 @@ class Sender:
         return prepared
 
     def _transmit(self, prepared: Prepared) -> None:
-        if self._connection.state is not State.Sta6 or self._link.mid_pdu:
+        if self._connection.state is not State.Sta6 or self._is_cut_off():
             # With --no-halt files are tried although the association is gone.
             raise not_sent()
-        if not self._dots:
-            if prepared.problem is None:
-                self._link.send_gathered(prepared.lists)
-                return
-        else:
-            dots = progress.Dots()
-            if prepared.problem is None:
-                self._link.send_gathered(dots.watch(prepared.lists, self._limit, prepared.ahead))
-                dots.end()
-                return
+        try:
+            if not self._dots:
+                if prepared.problem is None:
+                    self._link.send_gathered(prepared.lists)
+                    return
+            else:
+                dots = progress.Dots()
+                if prepared.problem is None:
+                    lists = dots.watch(prepared.lists, self._limit, prepared.ahead)
+                    self._link.send_gathered(lists)
+                    dots.end()
+                    return
+        except LocalError:
+            # The file has become shorter; what is missing of it cannot be made up for.
+            self._incomplete = True
+            raise
         if prepared.caution:
             net_log.warning("%s", prepared.caution)
         raise prepared.problem
+
+    def _is_cut_off(self) -> bool:
+        """Tell whether the peer would take all that follows for the rest of something else."""
+        return self._link.mid_pdu or self._incomplete
 
     def _response(self, message_id: int) -> int:
         """Wait for the response to a request, and return its status."""
@@ -292,7 +303,7 @@ class Sender:
     def _release(self) -> bool:
         log.info("Releasing Association")
         try:
-            if self._link.mid_pdu:
+            if self._is_cut_off():
                 raise not_sent()
             self._link.send(self._connection.release())
             if isinstance(self._answer(), pdu.ReleaseReply):
@@ -300,7 +311,7 @@ class Sender:
             raise _GONE
         except AssociationError as error:
             log.error("Association Release Failed: %s", error)
-        self._part(self._connection.farewell)
+        self._part(self._connection.abort() if self._incomplete else self._connection.farewell)
         return False
 
     def _part(self, last: bytes) -> bool:

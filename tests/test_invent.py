@@ -333,8 +333,7 @@ def as_we_send(path: Path, one: Told, syntax: str, caplog: pytest.LogCaptureFixt
     """Give a file this identity and encode it, as the sender does."""
     loaded = load(str(path), "read-file", OutputOptions())
     identity = invent.Identity(one.counters, one.by_tag())
-    data, start, own, _ = loaded
-    loaded = loaded._replace(findings=identity.give(data, start, own, OutputOptions()))
+    loaded.findings = loaded.look(identity.give, OutputOptions())
     parts = list(preparing.encoded(loaded, syntax, OutputOptions(), identity.give))
     caplog.clear()
     identity.tell()
