@@ -246,7 +246,10 @@ class _Evaluation:
         if option.values or not option.block:
             setattr(self.options, option.attribute, value)
         if option.name in self.hooks:
-            self.hooks[option.name](self.options)
+            try:
+                self.hooks[option.name](self.options)
+            except UsageError as error:
+                raise error.at(found.where) from None
 
     def _check(self, option: Option) -> None:
         for check in option.checks:
@@ -298,15 +301,15 @@ class _Evaluation:
         words = {"quiet": "fatal", "verbose": "info", "debug": "debug"}
         if self.options.verbosity:
             self.options.log_level = words[self.options.verbosity]
-        logs.set_up(self.options)
+        if self.options.log_config is None:
+            logs.set_up(self.options)
         self.quiet = not logging.getLogger().isEnabledFor(logging.ERROR)
         if self.options.arguments:
             shown = "".join(f"'{argument}' " for argument in self.line.shown if argument)
             text = f"calling '{self.called}' with {len(self.line.shown)} arguments: {shown}\n"
             # Handed to the handlers directly, since it is to be seen at every level.
-            self.logger.handle(
-                self.logger.makeRecord(self.logger.name, logging.INFO, __file__, 0, text, (), None)
-            )
+            root = logging.getLogger()
+            root.handle(root.makeRecord(root.name, logging.INFO, "", -1, text, (), None))
 
     def _identify(self) -> None:
         self.logger.debug("%s\n", identifier(self.name))

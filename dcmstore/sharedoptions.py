@@ -39,7 +39,6 @@ GENERAL = Section(
             "set up the loggers as file f says",
             (Value("filename"),),
             checks=(not_with("--log-level"), not_with(*_VERBOSITY)),
-            built=False,
         ),
         Option(
             "+v",

@@ -19,6 +19,7 @@ from storescpd.access import AccessError, Wrappers
 from storescpd.addresses import peer_name
 from storescpd.children import EXIT_DENIED
 from storescpd.events import Events
+from storescpd.logsetup import LogSetup
 from storescpd.master import Master, Settings
 from storescpd.notify import Notifier
 from storescpd.options import PROGRAM
@@ -52,6 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     origin = Origin(stdin_is_closed=0 in daemon.open_standard_fds())
     program = cmdline.program_name(PROGRAM, argv[0])
     profiles: list[Profile | None] = []
+    loggers = LogSetup(program)
 
     def read_profile(options: cmdline.Options) -> None:
         profiles.append(load_profile(options))
@@ -61,11 +63,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             PROGRAM,
             argv,
             # What is wrong with a profile is told before what is wrong with later options.
-            {**origin.hooks(), "config-file": read_profile},
+            {**origin.hooks(), "log-config": loggers.configure, "config-file": read_profile},
             port_needed=not sockets.offered_by_systemd(),
             report=partial(_say_to_syslog, program) if sockets.stderr_is_the_peer() else None,
         )
-        return _run(options, program, origin, profiles[0] if profiles else None)
+        return _run(options, program, origin, profiles[0] if profiles else None, loggers)
     except sockets.PrivilegeError as error:
         log.critical("%s", error)
     except sockets.SocketError as error:
@@ -85,7 +87,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1
 
 
-def _run(options: cmdline.Options, program: str, origin: Origin, profile: "Profile | None") -> int:
+def _run(
+    options: cmdline.Options,
+    program: str,
+    origin: Origin,
+    profile: "Profile | None",
+    loggers: LogSetup,
+) -> int:
     if origin.is_inetd and options.syslog:
         _log_to_syslog(program)
     if options.daemon or options.chdir is not None:
@@ -101,10 +109,13 @@ def _run(options: cmdline.Options, program: str, origin: Origin, profile: "Profi
             # It may have to ask for a password; and the private key may be for root's eyes only.
             tls = load_tls(options)
         daemon.drop_privileges(identity)
+        loggers.user_is_changed()
         wrappers = _wrappers(options, program)
-        configured = Configured(options, program, profile, tls)
+        configured = Configured(options, program, profile, tls, loggers)
         _enter_surroundings(options)
         if options.check_config:
+            if loggers.faults:
+                raise CheckError(f"mistakes in log configuration file: {options.log_config}")
             return 0
         configured.tidy()
         if configured.reads_data_sets:
@@ -117,6 +128,8 @@ def _run(options: cmdline.Options, program: str, origin: Origin, profile: "Profi
             pid_file.rewrite()
         if options.syslog or (options.daemon and options.log_config is None):
             _log_to_syslog(program)
+        elif options.daemon:
+            loggers.terminal_is_gone()
         if signals is None:
             peer = peer_name(own_sockets[0])
             if not _serve(Accepted(own_sockets[0], peer), configured, wrappers):

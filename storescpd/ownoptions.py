@@ -11,6 +11,10 @@ from dcmstore.optiontable import (
     only_with,
 )
 
+# Sockets are taken over and log files opened in the midst of the evaluation; what that depends on
+# comes before.
+_EARLY = "process"
+
 # Nobody listens under inetd; there is one association, and inetd's limits are in force.
 _LISTENING = (not_with("--inetd"),)
 
@@ -29,7 +33,7 @@ OURS = Section(
             "",
             "--check-config",
             "look for mistakes in the options and in what they name, then exit",
-            stage="process",
+            stage=_EARLY,
         ),
         Option(
             "",
@@ -107,13 +111,20 @@ OURS = Section(
             (Value("filename"),),
             checks=_LISTENING,
         ),
-        Option("", "--user", "become user u, a name or a number", (Value("user"),)),
+        Option(
+            "",
+            "--user",
+            "become user u, a name or a number",
+            (Value("user"),),
+            stage=_EARLY,
+        ),
         Option(
             "",
             "--group",
             "become group g, a name or a number",
             (Value("group"),),
             default_text="the user's",
+            stage=_EARLY,
         ),
         Option(
             "",
@@ -121,6 +132,7 @@ OURS = Section(
             "take the permissions in m from all files and directories made",
             (Value("mask", OCTAL, high=0o777),),
             default_text="unchanged",
+            stage=_EARLY,
         ),
         Option(
             "",

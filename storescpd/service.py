@@ -8,6 +8,7 @@ from dcmstore import cmdline, dataset, dictionary, negotiation, uids
 from storescpd import session
 from storescpd.events import Events
 from storescpd.hooks import Hooks
+from storescpd.logsetup import LogSetup
 from storescpd.placement import Naming, Placement
 from storescpd.storage import StoreOptions
 from storescpd.studies import Studies
@@ -46,10 +47,12 @@ class Configured:
         program: str,
         profile: "Profile | None" = None,
         tls: "Endpoint | None" = None,
+        loggers: LogSetup | None = None,
     ) -> None:
         """``profile`` and ``tls`` are what ``load_profile`` and ``load_tls`` return."""
         self._options = options
         self._program = program
+        self._loggers = loggers
         self._folder = _output_folder(options)
         walks_only = options.ignore and options.bitpreserving == "normal"
         self._spool = _spool() if walks_only else None
@@ -68,10 +71,12 @@ class Configured:
         )
 
     def reload(self) -> None:
-        """Read files that the options name again, for associations to come.
+        """Open log files anew, and read files that the options name, for associations to come.
 
-        With a mistake in them everything stays as it was.
+        With a mistake in what is read everything stays as it was.
         """
+        if self._loggers is not None:
+            self._loggers.reopen()
         try:
             profile = load_profile(self._options)
             self.service = self._build(profile, load_tls(self._options, self.service.tls))

@@ -30,7 +30,12 @@ def run(argv: Sequence[str], signals: Interruptible) -> int:
     """Do what the command line asks for; return the exit status."""
     loaded: list[Profiles] = []
     options = cmdline.parse(
-        PROGRAM, argv, {"config-file": lambda options: loaded.append(_profiles(options))}
+        PROGRAM,
+        argv,
+        {
+            "log-config": lambda options: _set_up_loggers(options, argv[0]),
+            "config-file": lambda options: loaded.append(_profiles(options)),
+        },
     )
     for text in dictionary.load_named(os.environ.get("DCMDICTPATH", "")):
         log.warning("%s", text)
@@ -95,6 +100,12 @@ def _converse(sender: Sender, request: pdu.AssociateRequest, paths: Sequence[str
     except Interrupted:
         sender.abort()
     return 1
+
+
+def _set_up_loggers(options: cmdline.Options, called: str) -> None:
+    from dcmstore import logconfig  # few runs need it
+
+    logconfig.set_up(options.log_config, cmdline.program_name(PROGRAM, called))
 
 
 def _profiles(options: cmdline.Options) -> "Profiles":

@@ -10,10 +10,22 @@ from pathlib import Path
 
 import pytest
 from harness import manpage
+from harness.logconfigs import Told
 from harness.manpage import Item
 
-from dcmstore import profiles
+from dcmstore import (
+    logconfig,
+    logfiles,
+    logfilters,
+    loglayouts,
+    logpattern,
+    logproperties,
+    logs,
+    logsyslog,
+    profiles,
+)
 from dcmstore.arguments import CommandLine
+from dcmstore.logappenders import Setting
 from dcmstore.optiontable import INT_MAX, KEYWORD, OCTAL, STRING, Option, Program
 from storescpd import hooks
 from storescpd.options import PROGRAM as RECEIVER
@@ -171,12 +183,6 @@ def test_what_is_not_built_is_said_to_be_so(name: str, program: Program) -> None
     assert told == {row.long for row in program.rows() if not row.built}
 
 
-def test_logging_page_says_whether_log_config_is_built() -> None:
-    built = next(row.built for row in RECEIVER.rows() if row.long == "--log-config")
-    told = page("storescpd-logging.5").sections["CONFIGURATION FILE"]
-    assert ("not built yet" in told) is not built
-
-
 @pytest.mark.parametrize(("name", "program"), PROGRAMS.items())
 def test_parameters_are_described(name: str, program: Program) -> None:
     told = [i.term for i in page(name).items if i.section == "OPTIONS" and not i.codes]
@@ -227,6 +233,106 @@ def test_hook_environment_is_described() -> None:
         item.term for item in page("storescpd-hooks.7").items if item.subsection == "Environment"
     }
     assert told == known
+
+
+LOG_PAGE = "storescpd-logging.5"
+
+
+def log_terms(subsection: str) -> list[str]:
+    return [
+        item.term
+        for item in page(LOG_PAGE).items
+        if (item.section, item.subsection) == ("CONFIGURATION FILE", subsection)
+    ]
+
+
+def test_log_configuration_examples_can_be_used(tmp_path: Path) -> None:
+    examples = [text for _, text in page(LOG_PAGE).displays if "log4cplus." in text]
+    assert len(examples) == 4
+    for text in examples:
+        (tmp_path / "log.cfg").write_text(text.replace("/var/log/storescpd", str(tmp_path)) + "\n")
+        told = Told()
+        properties = logproperties.read(str(tmp_path / "log.cfg"), "storescpd", told)
+        root = properties.text(logproperties.ROOT).split(", ")
+        assert logproperties.level(root[0]) is not None
+        appenders = properties.subset("log4cplus.appender.")
+        names = {name for name in appenders.names() if "." not in name}
+        setting = Setting("storescpd", "/", told, rehearsed=True)
+        for name in names:
+            logconfig.make(appenders.text(name), appenders.subset(name + "."), setting)
+        named = set(root[1:])
+        for logger in ("dcmtk.dcmnet",):
+            named |= set(properties.text(f"log4cplus.logger.{logger}").split(", ")[1:])
+        assert names == named
+        assert told.lines == []
+
+
+def test_log_configuration_types_are_described() -> None:
+    appenders = {name.removeprefix("log4cplus::") for name in logconfig._FACTORIES}
+    assert set(log_terms("Appenders")) == appenders | {"AsyncAppender"}
+    layouts = {name.removeprefix("log4cplus::") for name in loglayouts._FACTORIES}
+    assert set(log_terms("Layouts")) == layouts
+    filters = {name.removeprefix("log4cplus::spi::") for name in logfilters._FACTORIES}
+    assert set(log_terms("Filters")) == filters
+    text = page(LOG_PAGE).sections["CONFIGURATION FILE"]
+    for schedule in logfiles._SCHEDULES:
+        assert f" {schedule} ." in " ".join(text.split())
+    for conversion in logpattern._KINDS:
+        assert re.search(rf"%{conversion}\b", text), conversion
+    for level in logs.LEVELS:
+        assert f"‘{level.upper()}’" in text
+    facilities = set(logsyslog._FACILITIES)
+    told = set(re.findall(r"‘(\w+)’", text))
+    assert facilities - told == {f"local{number}" for number in range(1, 7)}
+
+
+def properties_of_the_code() -> set[str]:
+    """The keys that modules about logging read."""
+    found: set[str] = set()
+    for path in (ROOT / "dcmstore").glob("log*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr in ("text", "flag", "number", "level")
+                and node.args
+                and isinstance(node.args[0], ast.Constant)
+            ):
+                found.add(str(node.args[0].value))
+    return found
+
+
+def test_log_configuration_properties_are_described() -> None:
+    known = properties_of_the_code()
+    assert {"File", "Threshold", "AcceptOnMatch", "quietMode"} <= known
+    text = page(LOG_PAGE).sections["CONFIGURATION FILE"]
+    assert not {name for name in known if not re.search(rf"\b{name}\b", text)}
+
+
+def complaints_of_the_code() -> set[str]:
+    """What modules about logging complain of, with ``{}`` where they put values."""
+    found: set[str] = set()
+    for path in (ROOT / "dcmstore").glob("log*.py"):
+        said: list[ast.AST] = []
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and node.args:
+                name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+                if name in ("error", "warn", "fail", "trouble", "UsageError"):
+                    said.append(node.args[0])
+            if isinstance(node, ast.FunctionDef) and node.name == "trouble":
+                said += [one for one in ast.walk(node) if isinstance(one, ast.Return)]
+        found |= {template(part) for one in said for part in ast.walk(one)}
+    return {text for text in found if re.search("[A-Za-z]{3}", text)}
+
+
+def test_log_configuration_faults_are_described() -> None:
+    """What the code complains of is told, and what is told the code complains of."""
+    told = log_terms("Faults")
+    complaints = complaints_of_the_code()
+    assert len(complaints) > 30
+    assert not {text for text in complaints if not any(pattern(text).search(line) for line in told)}
+    for line in told:
+        assert any(pattern(text).search(line) for text in complaints), line
 
 
 # Where pages tell what the programs say.
