@@ -472,3 +472,30 @@ def test_order_of_checks(tmp_path: Path, flavour: str) -> None:
     ):
         left = send_in_vain(flavour, tmp_path, INFO + CONSOLE, *options)
         assert (left.code, left.err.splitlines()[-1]) == (1, f"error: {told}")
+
+
+@pytest.mark.parametrize("kind", ["FileAppender", "RollingFileAppender"])
+def test_shipped_example(tmp_path: Path, reference: str, kind: str) -> None:
+    """Both programs take it, as it is and with what is commented out in it."""
+    text = (Path(__file__).parents[1] / "etc" / "logger.cfg").read_text()
+    text = text.replace("/var/log/storescpd/", "").replace("%D{%Y-%m-%d %H:%M:%S.%q} %i ", "")
+    if kind != "FileAppender":
+        lines = text.split("\n")
+        (at,) = [number for number, line in enumerate(lines) if f"::{kind}" in line]
+        lines[at : at + 3] = [line.removeprefix("#") for line in lines[at : at + 3]]
+        text = "\n".join(lines)
+    left = []
+    for flavour in (OURS, reference):
+        (tmp_path / flavour).mkdir()
+        left.append(comparable(send_in_vain(flavour, tmp_path / flavour, text)))
+    assert left[0] == left[1]
+    assert left[0].err == f"F: {SAID[2]}\n"
+    assert left[0].files["storescu.log"].splitlines()[0] == f"INFO  {SAID[0]}"
+
+
+def test_what_is_commented_out_in_the_shipped_example(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[1] / "etc" / "logger.cfg").read_text()
+    text = text.replace("/var/log/storescpd/", "").replace("#log4cplus.", "log4cplus.")
+    left = send_in_vain(OURS, tmp_path, text)
+    assert left.err == f"F: {SAID[2]}\n"
+    assert "storescu.log" in left.files
