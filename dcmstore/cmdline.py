@@ -76,7 +76,6 @@ def parse(
 
             line = conffile.merge(program, line, arguments)
         options = _Evaluation(program, name, argv[0], line, hooks, port_needed).run()
-        _refuse_unbuilt(program, line)
     except UsageError as error:
         if report is not None:
             report(f"error: {error}")
@@ -103,8 +102,6 @@ def _obey_exclusive(program: Program, name: str, line: CommandLine) -> None:
     if not given:
         return
     option = min(given, key=lambda option: option.exclusive)
-    if not option.built:
-        raise _unbuilt(option)
     if option.name == "help":
         _show_help(program, name)
     if option.name == "version":
@@ -124,16 +121,6 @@ def _show_version(program: Program, name: str) -> NoReturn:
     from dcmstore import helptext
 
     helptext.show(helptext.version(program, name, identifier(name)))
-
-
-def _refuse_unbuilt(program: Program, line: CommandLine) -> None:
-    for row in program.rows():
-        if not row.built and row.long in line.last and line.in_effect(row):
-            raise _unbuilt(row)
-
-
-def _unbuilt(option: Option) -> UsageError:
-    return UsageError(f"{option.long} is not built yet")
 
 
 def _defaults(program: Program) -> Options:

@@ -66,8 +66,7 @@ VERBOSE_MODE = "verbose mode"
 class Option(NamedTuple):
     """One row. ``default`` of an option without values is True where it is its block's default.
 
-    Of the options of a block (a name) the rightmost given wins. ``built`` is
-    False as long as the program refuses to act on the option.
+    Of the options of a block (a name) the rightmost given wins.
     """
 
     short: str
@@ -81,7 +80,6 @@ class Option(NamedTuple):
     stage: str = ""  # where it differs from the section's
     repeatable: bool = False
     exclusive: int = 0  # ends the program before anything is evaluated; 1 goes before 2
-    built: bool = True
 
     @property
     def name(self) -> str:

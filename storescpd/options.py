@@ -1,7 +1,6 @@
 """The daemon's option table, which `cmdline.parse` reads.
 
-To switch an option on, take ``built=False`` out of its row. Options that the reference has not are
-in `ownoptions`.
+Options that the reference has not are in `ownoptions`.
 """
 
 from dcmstore.optiontable import (

@@ -1,7 +1,4 @@
-"""The sender's option table, which `cmdline.parse` reads.
-
-To switch an option on, take ``built=False`` out of its row.
-"""
+"""The sender's option table, which `cmdline.parse` reads."""
 
 from dcmstore.optiontable import (
     INTEGER,
@@ -87,10 +84,8 @@ _TITLES = Section(
 )
 
 
-def _propose(
-    short: str, long: str, text: str, default: bool | None = None, built: bool = True
-) -> Option:
-    return Option(short, long, text, default=default, block="propose", built=built)
+def _propose(short: str, long: str, text: str, default: bool | None = None) -> Option:
+    return Option(short, long, text, default=default, block="propose")
 
 
 _PROPOSE = Section(

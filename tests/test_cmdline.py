@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from harness.cmdlines import all_built, run
+from harness.cmdlines import run
 
 from dcmstore import cmdline
 from dcmstore.optiontable import (
@@ -38,13 +38,12 @@ SMALL = Program(
             (
                 Option("-a", "--alpha", "first", default=True, block="letters"),
                 Option("-b", "--beta", "second", block="letters", checks=(not_with("--lone"),)),
-                Option("-g", "--gamma", "third, w", (Value("word"),), block="letters", built=False),
+                Option("-g", "--gamma", "third, w", (Value("word"),), block="letters"),
                 Option("-l", "--lone", "lone"),
                 Option("-n", "--number", "n", (Value("number", INTEGER, -1, 9),), 5),
                 Option("-u", "--unsigned", "u", (Value("units", UNSIGNED, 2, 9, 2),)),
                 Option("-t", "--two", "two", (Value("file"), Value("word"))),
                 Option("-m", "--many", "many", (Value("file"),), repeatable=True),
-                Option("", "--later", "not yet", (Value("file"),), built=False),
                 Option("", "--needy", "needs", checks=(only_with("--lone", "--gamma", "--two"),)),
                 Option("", "--default-needy", "needs the default", checks=(only_with("--alpha"),)),
             ),
@@ -54,7 +53,6 @@ SMALL = Program(
     long_width=12,
     libraries=(),
 )
-BUILT = all_built(SMALL)
 
 
 def test_no_arguments_show_the_usage() -> None:
@@ -197,7 +195,6 @@ def test_defaults() -> None:
         "unsigned": None,
         "two": None,
         "many": [],
-        "later": None,
         "needy": False,
         "default_needy": False,
         "port": 1,
@@ -205,38 +202,29 @@ def test_defaults() -> None:
 
 
 def test_the_rightmost_of_a_block_wins() -> None:
-    assert run(BUILT, "-a", "-g", "x", "1").accepted.letters == "gamma"
-    assert run(BUILT, "-a", "-g", "x", "1").accepted.gamma == "x"
-    loser = run(BUILT, "-g", "x", "-b", "1").accepted
+    assert run(SMALL, "-a", "-g", "x", "1").accepted.letters == "gamma"
+    assert run(SMALL, "-a", "-g", "x", "1").accepted.gamma == "x"
+    loser = run(SMALL, "-g", "x", "-b", "1").accepted
     assert (loser.letters, loser.gamma) == ("beta", None)
 
 
 def test_a_loser_is_checked_only_if_nothing_before_it_in_the_table_stands_to_its_right() -> None:
-    assert run(BUILT, "-l", "-b", "-a", "1").accepted.letters == "alpha"
+    assert run(SMALL, "-l", "-b", "-a", "1").accepted.letters == "alpha"
     refused = "--beta not allowed with --lone"
-    assert run(BUILT, "-l", "-a", "-b", "1").error == refused
-    assert run(BUILT, "-l", "-b", "-g", "x", "1").error == refused
-    assert run(BUILT, "-l", "-g", "x", "-b", "1").error == refused
+    assert run(SMALL, "-l", "-a", "-b", "1").error == refused
+    assert run(SMALL, "-l", "-b", "-g", "x", "1").error == refused
+    assert run(SMALL, "-l", "-g", "x", "-b", "1").error == refused
 
 
 def test_needs() -> None:
     error = "--needy only allowed with --lone, --gamma or --two"
-    assert run(BUILT, "--needy", "1").error == error
-    assert run(BUILT, "--needy", "-g", "x", "-a", "1").error == error
-    assert run(BUILT, "--needy", "-g", "x", "1").accepted.needy is True
-    assert run(BUILT, "--default-needy", "1").accepted.default_needy is True
-    assert run(BUILT, "--default-needy", "-b", "1").error == (
+    assert run(SMALL, "--needy", "1").error == error
+    assert run(SMALL, "--needy", "-g", "x", "-a", "1").error == error
+    assert run(SMALL, "--needy", "-g", "x", "1").accepted.needy is True
+    assert run(SMALL, "--default-needy", "1").accepted.default_needy is True
+    assert run(SMALL, "--default-needy", "-b", "1").error == (
         "--default-needy only allowed with --alpha"
     )
-
-
-def test_an_option_that_is_not_built_is_refused_after_all_checks() -> None:
-    assert run(SMALL, "--later", "x", "1").error == "--later is not built yet"
-    assert run(SMALL, "--later", "x", "1").status == 1
-    assert run(SMALL, "-q", "--later", "x", "1").error == "--later is not built yet"
-    assert run(SMALL, "--needy", "--later", "x", "1").error.startswith("--needy only allowed")
-    assert run(SMALL, "-g", "x", "1").error == "--gamma is not built yet"
-    assert run(SMALL, "-g", "x", "-a", "1").accepted.letters == "alpha"
 
 
 def test_hooks_are_called_in_the_midst_of_the_evaluation() -> None:
@@ -333,7 +321,7 @@ def test_passwords_are_not_shown() -> None:
         (RECEIVER, ["+tls", "key", "cert", "+pw", "s3cret", "11112"]),
         (SENDER, ["-usr", "joe", "-pwd", "s3cret", "peer", "104", "file"]),
     ):
-        outcome = run(all_built(program), "--arguments", *arguments)
+        outcome = run(program, "--arguments", *arguments)
         assert outcome.accepted
         assert "password' '***' " in outcome.err.replace("passwd", "password")
         assert "s3cret" not in outcome.err

@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from harness.cmdlines import all_built, run, run_reference
+from harness.cmdlines import run, run_reference
 from harness.receivers import dcmtk
 
 from storescpd.options import PROGRAM as STORESCP
@@ -51,7 +51,7 @@ def test_the_reference_splits_command_files_so(
     )
 
 
-PROGRAMS = {"storescp": all_built(STORESCP), "storescu": all_built(STORESCU)}
+PROGRAMS = {"storescp": STORESCP, "storescu": STORESCU}
 
 # What the reference refuses. Where the point is that it accepts something, another fault follows.
 REFUSED = [

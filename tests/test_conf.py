@@ -4,12 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
-from harness.cmdlines import Outcome, all_built, companions, run, sample
+from harness.cmdlines import Outcome, companions, run, sample
 
 from dcmstore.optiontable import Option
-from storescpd.options import PROGRAM as AS_IT_IS
+from storescpd.options import PROGRAM
 
-PROGRAM = all_built(AS_IT_IS)
 SHIPPED = Path(__file__).parents[1] / "etc" / "storescpd.conf"
 FOR_PERSONS = ("--conf", "--check-config")
 ROWS = [row for row in PROGRAM.rows() if not row.exclusive and row.long not in FOR_PERSONS]

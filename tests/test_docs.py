@@ -114,14 +114,6 @@ def test_links(path: Path) -> None:
         assert (ROOT / target).exists(), target
 
 
-def test_not_built_yet() -> None:
-    """README names what is not built yet, and nothing that is."""
-    unbuilt = {row.long for program in PROGRAMS.values() for row in program.rows() if not row.built}
-    named = set(OPTION.findall(section("README.md", "Not built yet")))
-    assert named <= unbuilt, f"built: {named - unbuilt}"
-    assert unbuilt <= named, f"not named: {unbuilt - named}"
-
-
 @pytest.mark.parametrize("package", PACKAGES)
 def test_every_module_has_its_line(package: str) -> None:
     named = re.findall(r"^\| `(\w+)\.py` \|", section("ARCHITECTURE.md", package), re.MULTILINE)

@@ -33,7 +33,6 @@ from storescu.options import PROGRAM as SENDER
 
 ROOT = manpage.DIRECTORY.parent
 PROGRAMS = {"storescpd.8": RECEIVER, "storescu.1": SENDER}
-NOT_BUILT = "Options not built yet"
 
 # Pages of others that ours refer to, and the Debian packages that bring them.
 FOREIGN = {
@@ -175,12 +174,6 @@ def test_values_are_told(name: str, row: Option) -> None:
         elif value.kind != STRING:
             assert f"from {low} to {high}" in text
     assert ("repeated" in text) == row.repeatable
-
-
-@pytest.mark.parametrize(("name", "program"), PROGRAMS.items())
-def test_what_is_not_built_is_said_to_be_so(name: str, program: Program) -> None:
-    told = {code for subsection, code in page(name).codes if subsection == NOT_BUILT}
-    assert told == {row.long for row in program.rows() if not row.built}
 
 
 @pytest.mark.parametrize(("name", "program"), PROGRAMS.items())

@@ -4,13 +4,12 @@ import re
 from pathlib import Path
 
 import pytest
-from harness.cmdlines import all_built, companions, limits, run, run_reference, sample, table
+from harness.cmdlines import companions, limits, run, run_reference, sample, table
 
 from dcmstore import cmdline
 from dcmstore.optiontable import Option, as_attribute
-from storescpd.options import PROGRAM as AS_IT_IS
+from storescpd.options import PROGRAM
 
-PROGRAM = all_built(AS_IT_IS)
 ROWS = list(PROGRAM.rows())
 PARAMETERS = ["11234"]
 

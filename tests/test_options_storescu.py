@@ -4,12 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
-from harness.cmdlines import all_built, companions, limits, run, run_reference, sample, table
+from harness.cmdlines import companions, limits, run, run_reference, sample, table
 
 from dcmstore.optiontable import Option, as_attribute
-from storescu.options import PROGRAM as AS_IT_IS
+from storescu.options import PROGRAM
 
-PROGRAM = all_built(AS_IT_IS)
 ROWS = list(PROGRAM.rows())
 PARAMETERS = ["peer", "11234", "file"]
 

@@ -73,16 +73,6 @@ def run(
     return Outcome(options, status, out.getvalue(), err.getvalue())
 
 
-def all_built(program: Program) -> Program:
-    """The program as it is when it obeys every option."""
-    return program._replace(
-        sections=tuple(
-            section._replace(rows=tuple(row._replace(built=True) for row in section.rows))
-            for section in program.sections
-        )
-    )
-
-
 def sample(row: Option) -> list[str]:
     """Values that the option accepts."""
     if row.long == "--conf":
