@@ -1,6 +1,7 @@
 """The password of the private key: given, asked for once, or not to be had."""
 
 import os
+from collections.abc import Callable
 
 
 class NoPassphraseError(Exception):
@@ -10,27 +11,28 @@ class NoPassphraseError(Exception):
 class Passphrase:
     """Tells OpenSSL the password when it wants one (a callback of ``SSLContext.load_cert_chain``).
 
-    ``given`` is the password; None is to be asked for on the terminal, and is then remembered.
+    ``given`` is the password; if that is None, ``ask`` finds it out, and it is remembered.
     """
 
-    def __init__(self, given: bytes | None) -> None:
+    def __init__(self, given: bytes | None, ask: Callable[[], bytes]) -> None:
         self._known = given
-        self._may_ask = given is None
+        self._ask: Callable[[], bytes] | None = ask
 
     def __call__(self) -> bytes:
         """Return the password. Raises NoPassphraseError."""
         if self._known is None:
-            if not self._may_ask:
+            if self._ask is None:
                 raise NoPassphraseError("the private key has a password now, which is not known")
-            self._known = _ask()
+            self._known = self._ask()
         return self._known
 
     def never_ask_again(self) -> None:
         """From now on there is nobody at the terminal, or there are others to be served."""
-        self._may_ask = False
+        self._ask = None
 
 
-def _ask() -> bytes:
+def ask() -> bytes:
+    """Ask for a password on the terminal. Raises NoPassphraseError."""
     try:
         # Nothing but a terminal is asked; standard input may be anything.
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))

@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 import ssl
+from collections.abc import Callable
 from typing import Any
 
 from dcmstore import (
@@ -27,6 +28,7 @@ from dcmstore.connection import Connection
 from dcmstore.der import MalformedError
 from dcmstore.keyfiles import KeyFileError
 from dcmstore.passphrase import Passphrase
+from dcmstore.passphrase import ask as ask_at_the_terminal
 from dcmstore.text import printable
 from dcmstore.tlslink import TlsLink
 from dcmstore.tlsprofiles import EXTENDED, PROFILES, TLS_1_2, SuiteError, suites
@@ -47,10 +49,18 @@ class Endpoint:
     """One side of all the TLS connections that a program has.
 
     ``options`` are parsed options in which TLS is switched on. The files are read here, and never
-    again. A ``passphrase`` from before spares the question. Raises TlsError.
+    again. A ``passphrase`` from before spares the question; ``ask`` asks it, if not as everywhere.
+    Raises TlsError.
     """
 
-    def __init__(self, options: Any, *, server: bool, passphrase: Passphrase | None = None) -> None:
+    def __init__(
+        self,
+        options: Any,
+        *,
+        server: bool,
+        passphrase: Passphrase | None = None,
+        ask: Callable[[], bytes] | None = None,
+    ) -> None:
         self._server = server
         self._profile: str = options.tls_profile
         self._peers: str = options.peer_auth
@@ -63,7 +73,7 @@ class Endpoint:
         if options.seed is not None:
             randomseed.add(options.seed)
         libssl.set_defaults(client=not server, suites_1_3=PROFILES[self._profile].suites_1_3)
-        self.passphrase = passphrase or _passphrase(options)
+        self.passphrase = passphrase or _passphrase(options, ask or ask_at_the_terminal)
         key, chain = options.enable_tls if options.tls == "enable-tls" else ("", "")
         names = keyfiles.Names(
             key,
@@ -85,21 +95,34 @@ class Endpoint:
         self._dh = dhparameters.FFDHE_2048
         if server and options.dhparam is not None:
             self._dh = dhparameters.load(options.dhparam, strict=self._profile == EXTENDED)
-        # A context keeps sessions for the clients to come, and they are not to be resumed. So
-        # where one process serves many of them, each gets a context of its own.
-        self._shared = self._context()
+        try:
+            self._shared = self._context()
+        except (OSError, ValueError) as error:
+            raise TlsError(f"cannot set up TLS: {error}") from None
         self._is_shared = not server or options.process == "fork" or options.inetd
 
     def link(self, sock: socket.socket, connection: Connection, timeout: float | None) -> TlsLink:
         """Return the link of an association on a connected socket; its ``open`` shakes hands."""
         secured = TlsSocket(
             sock,
-            self._shared if self._is_shared else self._context(),
+            self._shared if self._is_shared else self._own_context(),
             server_side=self._server,
             server_name=self._wanted,
             judge=self._judge if self._server else None,
         )
         return TlsLink(secured, connection, timeout, self._examine, self._finish)
+
+    def _own_context(self) -> ssl.SSLContext:
+        """Return a context for one of many clients that a process serves.
+
+        A context keeps sessions for clients that come again, and they are not to be resumed.
+        """
+        try:
+            return self._context()
+        except OSError as error:
+            # No descriptor is left, for example; and a session that is kept does no harm.
+            log.debug("no context of its own for a connection: %s", error)
+            return self._shared
 
     def _finish(self) -> None:
         if self._seed_path is not None:
@@ -209,10 +232,10 @@ class Endpoint:
         return None
 
 
-def _passphrase(options: Any) -> Passphrase:
+def _passphrase(options: Any, ask: Callable[[], bytes]) -> Passphrase:
     if options.passwd == "use-passwd":
-        return Passphrase(os.fsencode(options.use_passwd))
-    return Passphrase(b"" if options.passwd == "null-passwd" else None)
+        return Passphrase(os.fsencode(options.use_passwd), ask)
+    return Passphrase(b"" if options.passwd == "null-passwd" else None, ask)
 
 
 def _server_name(name: str) -> str:

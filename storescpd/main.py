@@ -34,7 +34,7 @@ from storescpd.service import (
     load_tls,
     rejecting,
 )
-from storescpd.signals import Deadly, SignalPipe
+from storescpd.signals import Breakable, SignalPipe, Stopped, die_of
 from storescpd.spare import Accepted
 
 if TYPE_CHECKING:
@@ -84,6 +84,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         CheckError,
     ) as error:
         log.critical("%s", error)
+    except Stopped as stopped:
+        die_of(stopped.number)
     return 1
 
 
@@ -105,9 +107,8 @@ def _run(
     identity = daemon.check_identity(options.user, options.group)
     with _pid_file(options) as pid_file:
         own_sockets = origin.sockets(options)
-        with Deadly():
-            # It may have to ask for a password; and the private key may be for root's eyes only.
-            tls = load_tls(options)
+        # The private key may be for root's eyes only.
+        tls = load_tls(options, ask=_ask_passphrase)
         daemon.drop_privileges(identity)
         loggers.user_is_changed()
         wrappers = _wrappers(options, program)
@@ -199,6 +200,13 @@ def _serve_and_exit(accepted: Accepted, configured: Configured, wrappers: Wrappe
     except Exception as error:
         log.critical("internal error, connection of %s ended: %r", accepted.peer, error)
     os._exit(status)
+
+
+def _ask_passphrase() -> bytes:
+    from dcmstore import passphrase  # few keys have one
+
+    with Breakable():
+        return passphrase.ask()
 
 
 def _pid_file(options: cmdline.Options) -> AbstractContextManager[PidFile | None]:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from dcmstore import cmdline, dataset, dictionary, negotiation, uids
@@ -143,20 +144,23 @@ def load_profile(options: cmdline.Options) -> "Profile | None":
         raise ServiceError(error.text) from error
 
 
-def load_tls(options: cmdline.Options, before: "Endpoint | None" = None) -> "Endpoint | None":
+def load_tls(
+    options: cmdline.Options,
+    before: "Endpoint | None" = None,
+    ask: Callable[[], bytes] | None = None,
+) -> "Endpoint | None":
     """Return TLS as the options want it, with what their files hold now; None for plain TCP.
 
-    ``before`` is what this process has had so far; it knows the private key's password. Raises
-    ServiceError.
+    ``before`` is what this process has had so far; it knows the private key's password, which
+    otherwise is asked for by ``ask``. Raises ServiceError.
     """
     if options.tls == "disable-tls":
         return None
     from dcmstore import tls  # it takes Python's ssl
 
     try:
-        return tls.Endpoint(
-            options, server=True, passphrase=None if before is None else before.passphrase
-        )
+        passphrase = None if before is None else before.passphrase
+        return tls.Endpoint(options, server=True, passphrase=passphrase, ask=ask)
     except tls.TlsError as error:
         raise ServiceError(str(error)) from error
 

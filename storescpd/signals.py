@@ -82,34 +82,29 @@ class Stop:
             self._cut()
 
 
-class Deadly:
-    """Where stop signals end the process, but not before the terminal has its echo back.
-
-    So it is as long as the user may be asked for something.
-    """
-
-    def __enter__(self) -> None:
-        _orders.append(self._escape)
-        _handle(STOP_SIGNALS)
-
-    def __exit__(self, kind: object, cause: BaseException | None, _: object) -> None:
-        _orders.pop()
-        if isinstance(cause, _Escape):
-            _die(cause.number)
-
-    def _escape(self, number: int) -> None:
-        raise _Escape(number)
-
-
-class _Escape(BaseException):
-    """Leads out of whatever is being done, to the end of the process."""
+class Stopped(BaseException):
+    """A stop signal has come in where nothing goes on until the user has done something."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.number = number
 
 
-def _die(number: int) -> None:
+class Breakable:
+    """Where stop signals raise ``Stopped`` at once, as at a question to the user."""
+
+    def __enter__(self) -> None:
+        _orders.append(self._stop)
+        _handle(STOP_SIGNALS)
+
+    def __exit__(self, *_: object) -> None:
+        _orders.pop()
+
+    def _stop(self, number: int) -> None:
+        raise Stopped(number)
+
+
+def die_of(number: int) -> None:
     """End as if there were no handler."""
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
@@ -125,7 +120,7 @@ def _pass(_number: int, _frame: FrameType | None) -> None:
 
 
 # What is done at a stop signal; the last order holds.
-_orders: list[Callable[[int], None]] = [_die]
+_orders: list[Callable[[int], None]] = [die_of]
 _handled: set[int] = set()
 _unread: list[int] = []
 """Stop signals that nobody has read from the pipe yet."""

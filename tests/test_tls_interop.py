@@ -128,6 +128,23 @@ def test_kinds_of_keys(
         assert sender == reference or sent.stderr == ""
 
 
+def test_dsa_keys(tmp_path: Path, pki: Pki, start_receiver: StartReceiver, reference: str) -> None:
+    """They are only for TLS 1.2 and older, and for suites that are asked for by name."""
+    own = pki.authority.issue("kind-dsa", pki_module.DSA)
+    extra = ("--profile-bcp195", "+cs", "TLS_DHE_DSS_WITH_AES_256_GCM_SHA384")
+    receiver = start_receiver(OURS, "-d", *pki.options(own, *extra))
+    path = write_part10(tmp_path, small())
+    for sender in (OURS, reference):
+        mark = receiver.mark()
+        sent = senders.send(sender, receiver.port, [path], *pki.client_options(*extra))
+        assert sent.code == 0, sent.stderr
+        assert details(receiver.log(mark)) == ("TLSv1.2", "DHE-DSS-AES256-GCM-SHA384")
+    theirs = start_receiver(reference, *pki.options(own, *extra))
+    sent = senders.send(OURS, theirs.port, [path], "-d", *pki.client_options(*extra))
+    assert sent.code == 0, sent.stderr
+    assert details(sent.stderr) == ("TLSv1.2", "DHE-DSS-AES256-GCM-SHA384")
+
+
 VERSIONS = {
     "TLSv1": ssl.TLSVersion.TLSv1,
     "TLSv1.1": ssl.TLSVersion.TLSv1_1,
