@@ -1,6 +1,5 @@
 """The group that a server offers for ephemeral Diffie-Hellman over finite fields."""
 
-import base64
 import logging
 import re
 import ssl
@@ -10,7 +9,7 @@ from dcmstore.der import MalformedError
 
 log = logging.getLogger("dcmtk.dcmtls")
 
-_PARAMETERS = re.compile(b"-----BEGIN (?:X9.42 |)DH PARAMETERS-----(.*?)-----END ", re.DOTALL)
+_PARAMETERS = re.compile(rb"-----BEGIN (?:X9\.42 |)DH PARAMETERS-----([^-]*)-----END ")
 _BITS = 2048
 # The group ffdhe2048 (RFC 7919 appendix A.1).
 FFDHE_2048 = b"""-----BEGIN DH PARAMETERS-----
@@ -35,8 +34,7 @@ def load(path: str, *, strict: bool) -> bytes:
         context.set_ciphers("ALL:@SECLEVEL=0")
         with keyfiles.as_file(pem) as name:
             context.load_dh_params(name)
-        found = _PARAMETERS.search(pem)
-        prime = der.first(base64.b64decode(found[1] if found else b"")).inside()[0]
+        prime = der.first(keyfiles.decoded(_PARAMETERS, pem)).inside()[0]
         bits = der.bit_length(prime.expect(der.INTEGER))
     except (OSError, MalformedError, IndexError):
         bits = 0

@@ -20,9 +20,7 @@ from dcmstore.passphrase import NoPassphraseError, Passphrase
 
 log = logging.getLogger("dcmtk.dcmtls")
 
-_CERTIFICATE = re.compile(
-    b"-----BEGIN (?:X509 |TRUSTED |)CERTIFICATE-----(.*?)-----END ", re.DOTALL
-)
+_CERTIFICATE = re.compile(rb"-----BEGIN (?:X509 |TRUSTED |)CERTIFICATE-----([^-]*)-----END ")
 _KEY_LABEL = re.compile(b"-----BEGIN ([A-Z ]*)PRIVATE KEY-----")
 _LIST_LABEL = b"-----BEGIN X509 CRL-----"
 
@@ -68,11 +66,9 @@ class Files(NamedTuple):
     revoked: tuple[bytes, ...]
     folders: tuple[str, ...]
 
-    @property
     def certificate(self) -> bytes:
-        """This side's certificate, in DER."""
-        found = _CERTIFICATE.search(self.chain)
-        return base64.b64decode(found[1]) if found else b""
+        """Return this side's certificate, in DER. Raises MalformedError."""
+        return decoded(_CERTIFICATE, self.chain)
 
 
 class Names(NamedTuple):
@@ -206,7 +202,7 @@ def _add(context: ssl.SSLContext, pem: bytes) -> None:
 
 @contextlib.contextmanager
 def as_file(data: bytes) -> Iterator[str]:
-    """Give bytes a name, for functions that take nothing else; they never reach a disk."""
+    """Give bytes a name, for functions that take nothing else; but no place in a file system."""
     fd = os.memfd_create("pem", os.MFD_CLOEXEC)
     try:
         os.write(fd, data)
@@ -223,6 +219,17 @@ def _pem(path: str, label: str, is_der: bool) -> bytes:
 def _encode(label: str, data: bytes) -> bytes:
     text = base64.encodebytes(data).decode()
     return f"-----BEGIN {label}-----\n{text}-----END {label}-----\n".encode()
+
+
+def decoded(pattern: re.Pattern[bytes], pem: bytes) -> bytes:
+    """Return what stands in the first block of PEM of a kind. Raises MalformedError."""
+    found = pattern.search(pem)
+    if not found:
+        raise MalformedError("no block of that kind")
+    try:
+        return base64.b64decode(found[1])
+    except ValueError:
+        raise MalformedError("no base64") from None
 
 
 def _key_pem(path: str) -> bytes:

@@ -168,7 +168,7 @@ class Endpoint:
             return newest
         failed = KeyFileError(f"000b:0005 Unable to load certificate from '{path}'")
         try:
-            own = certificates.parse(self._files.certificate)
+            own = certificates.parse(self._files.certificate())
         except MalformedError as error:
             log.error("cannot read certificate file '%s': %s", path, error)
             raise failed from None
