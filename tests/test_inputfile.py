@@ -8,6 +8,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from conftest import StartReceiver
 from harness import corpus, wire
 from harness.datasets import (
     IDENTITY,
@@ -21,6 +22,8 @@ from harness.datasets import (
 )
 from harness.objects import Object, explicit, part10, small, write_part10
 from harness.peer import Peer
+from harness.pki import Pki
+from harness.receivers import OURS
 from harness.scripted import Proposal, ScriptedReceiver
 from harness.senders import TIME_LIMIT, finish
 from hypothesis import HealthCheck, given, settings
@@ -390,6 +393,28 @@ def receive(peer: Peer) -> tuple[int, int | None]:
                 assert isinstance(number, int)
                 peer.send_command(wire.store_rsp(wire.CT, str(instance), number, 0), context)
                 stored, command = stored + 1, b""
+
+
+@pytest.mark.parametrize("name", ["as it is", "as it is, not that large", "byte order"])
+def test_shrinks_while_it_is_encrypted(
+    tmp_path: Path, start_receiver: StartReceiver, pki: Pki, name: str
+) -> None:
+    """Then the sender itself looks at all that it sends."""
+    thing, options, _ = CASES[name]
+    receiver = start_receiver(OURS, "--fork", "-dhl", *pki.server_options())
+    script = textwrap.dedent(_SHRINKING)
+    codes = []
+    for number in (*range(1, 9), 30):
+        path = write_part10(tmp_path, thing, "large")
+        files = (str(path), str(number), *options, *pki.client_options())
+        command = [sys.executable, "-c", script, *files, "127.0.0.1", str(receiver.port)]
+        done = subprocess.run([*command, str(path)], capture_output=True, text=True)
+        codes.append(done.returncode)
+        if done.returncode:
+            assert "File has become shorter" in done.stderr or "0006:020e" in done.stderr
+    assert set(codes) <= {0, 1}
+    assert codes.count(1) >= 3
+    assert len(receiver.names()) == (1 if 0 in codes else 0)
 
 
 def test_shrinks_while_it_is_asked_for_its_class(tmp_path: Path) -> None:
