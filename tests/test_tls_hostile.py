@@ -20,7 +20,7 @@ from harness.processes import PATIENCE, wait_until
 from harness.receivers import OURS, Receiver
 from harness.scripted import ScriptedReceiver
 
-QUICK = ("-v", "--fork", "-ta", "1", "-dhl")
+QUICK = ("-v", "--fork", "-ta", "2", "-dhl")
 
 LATE = "0006:031a DUL network read timeout (in the TLS handshake)"
 CUT = "000b:0926 TLS error: unexpected eof while reading"
