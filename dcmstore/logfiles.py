@@ -77,6 +77,13 @@ class FileAppender(Appender):
         if self._name:
             self._open()
 
+    def close(self) -> None:
+        """Close the file; the handler is not used any more."""
+        super().close()
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
     def lock_file(self, properties: Properties) -> str | None:
         """The name of the file that is locked for each message."""
         named, file = super().lock_file(properties), properties.text("File")

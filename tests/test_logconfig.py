@@ -185,6 +185,7 @@ def test_any_pattern(tmp_path: Path, pattern: str, message: str) -> None:
     appender = make_appender("FileAppender", tmp_path, told, File="x.log", **properties)  # type: ignore[arg-type]
     told.lines.clear()
     say(appender, message)
+    appender.close()
     assert told.lines == []
 
 

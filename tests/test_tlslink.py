@@ -408,11 +408,12 @@ def test_send_to_a_peer_that_reads_nothing(pair: Pair, pki: Pki) -> None:
 # Interruptions
 
 
-def later(action: Callable[[], object]) -> None:
+def later(action: Callable[[], object]) -> threading.Timer:
     """Do something while the main thread waits in a system call."""
     timer = threading.Timer(SHORT, action)
     timer.daemon = True
     timer.start()
+    return timer
 
 
 @pytest.fixture
@@ -488,9 +489,10 @@ def test_wait_for_close_reads_what_still_comes(ends: Ends) -> None:
         taken.append(theirs.recv(100))
         say_goodbye(theirs)
 
-    later(leave)
+    leaving = later(leave)
     link.wait_for_close(LONG)
     link.close()
+    leaving.join()
     assert taken == [wire.abort()]
     assert has_ended(theirs)
 
