@@ -22,7 +22,7 @@ log = logging.getLogger("dcmtk.dcmtls")
 
 _CERTIFICATE = re.compile(rb"-----BEGIN (?:X509 |TRUSTED |)CERTIFICATE-----([^-]*)-----END ")
 _KEY_LABEL = re.compile(b"-----BEGIN ([A-Z ]*)PRIVATE KEY-----")
-_LIST_LABEL = b"-----BEGIN X509 CRL-----"
+_LIST = re.compile(rb"-----BEGIN X509 CRL-----[^-]*-----END X509 CRL-----")
 
 _MOST = 1 << 24  # bytes of a file
 _PIECE = 1 << 16
@@ -49,7 +49,7 @@ bE91U/JkrcirLMTjbgQ6frGX0RiAfUAavtgWN51GQw==
 
 
 class KeyFileError(Exception):
-    """A private key or certificate cannot be used; the text is the reference's line."""
+    """A file cannot be used; the text is the reference's line."""
 
 
 class Files(NamedTuple):
@@ -82,10 +82,12 @@ class Names(NamedTuple):
     der: bool
 
 
-def load(names: Names, passphrase: Passphrase) -> Files:
-    """Read all files, and try what they hold; authorities and lists that are no good are left out.
+def load(names: Names, passphrase: Passphrase, *, strict: bool) -> Files:
+    """Read all files, and try what they hold.
 
-    Raises KeyFileError for the private key and the certificate.
+    Raises KeyFileError for the private key and the certificate. Authorities and lists that are no
+    good are left out, or raise it, too, where ``strict`` is set: whoever has others in use is
+    better off with those.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.set_ciphers("ALL:@SECLEVEL=0")
@@ -96,20 +98,22 @@ def load(names: Names, passphrase: Passphrase) -> Files:
             _add(context, pem)
         except OSError as error:
             log.error("%s", tlsreasons.of_file(error))
-            log.warning("unable to load certificate file '%s', ignoring", path)
+            _leave_out(f"unable to load certificate file '{path}'", strict)
         else:
             trusted.append(pem)
     revoked = []
     for path in names.revoked:
         try:
-            pem = _pem(path, "X509 CRL", names.der)
-            _add(context, pem)
-            reason = "" if _LIST_LABEL in pem else _NO_START_LINE
+            data = _pem(path, "X509 CRL", names.der)
+            # A certificate that stands beside a list is not trusted for that.
+            pem = b"\n".join(_LIST.findall(data))
+            _add(context, pem or data)
+            reason = "" if pem else _NO_START_LINE
         except OSError as error:
             reason = tlsreasons.of_file(error)
         if reason:
             log.error("%s", reason)
-            log.warning("unable to load CRL file '%s', ignoring", path)
+            _leave_out(f"unable to load CRL file '{path}'", strict)
         else:
             revoked.append(pem)
     folders = []
@@ -119,7 +123,7 @@ def load(names: Names, passphrase: Passphrase) -> Files:
             context.load_verify_locations(capath=folder)
         except OSError as error:
             log.error("%s", tlsreasons.of_file(error))
-            log.warning("unable to load certificates from directory '%s', ignoring", folder)
+            _leave_out(f"unable to load certificates from directory '{folder}'", strict)
         else:
             folders.append(folder)
     key = chain = b""
@@ -127,6 +131,12 @@ def load(names: Names, passphrase: Passphrase) -> Files:
         key = _load_key(context, names, passphrase)
         chain = _load_chain(context, names, key, passphrase)
     return Files(key, chain, tuple(trusted), tuple(revoked), tuple(folders))
+
+
+def _leave_out(what: str, strict: bool) -> None:
+    if strict:
+        raise KeyFileError(what)
+    log.warning("%s, ignoring", what)
 
 
 def fill(context: ssl.SSLContext, files: Files, passphrase: Passphrase) -> None:

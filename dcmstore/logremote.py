@@ -1,6 +1,6 @@
 """Log servers as destinations of messages: log4cplus' protocol over TCP, log4j's XML over UDP.
 
-A server that is away costs a moment once, and then messages, until it is there again.
+A server that is away costs each process a moment once, and then messages, until it is there again.
 """
 
 import logging

@@ -49,8 +49,9 @@ class Endpoint:
     """One side of all the TLS connections that a program has.
 
     ``options`` are parsed options in which TLS is switched on. The files are read here, and never
-    again. A ``passphrase`` from before spares the question; ``ask`` asks it, if not as everywhere.
-    Raises TlsError.
+    again. A ``passphrase`` from before spares the question; as there is an endpoint from before,
+    too, which can go on, files that are left out otherwise are an error then. ``ask`` asks for it,
+    if not as everywhere. Raises TlsError.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class Endpoint:
         }.get(options.write_seed)
         if options.seed is not None:
             randomseed.add(options.seed)
-        libssl.set_defaults(client=not server, suites_1_3=PROFILES[self._profile].suites_1_3)
+        again = passphrase is not None
         self.passphrase = passphrase or _passphrase(options, ask or ask_at_the_terminal)
         key, chain = options.enable_tls if options.tls == "enable-tls" else ("", "")
         names = keyfiles.Names(
@@ -84,17 +85,22 @@ class Endpoint:
             options.keyformat == "der-keys",
         )
         try:
-            self._files = keyfiles.load(names, self.passphrase)
+            libssl.set_defaults(client=not server, suites_1_3=PROFILES[self._profile].suites_1_3)
+            self._files = keyfiles.load(names, self.passphrase, strict=again)
             self._newest = self._check_own(chain)
             offered = suites(self._profile, options.cipher, ciphersuites.available())
         except (KeyFileError, SuiteError) as error:
             raise TlsError(str(error)) from None
+        except OSError as error:
+            raise TlsError(f"cannot set up TLS: {error}") from None
         self.passphrase.never_ask_again()
         self._suites = ciphersuites.strongest_first(offered) if server else offered
         self._crl_flags = _crl_flags(options.crl, bool(self._files.revoked))
         self._dh = dhparameters.FFDHE_2048
         if server and options.dhparam is not None:
             self._dh = dhparameters.load(options.dhparam, strict=self._profile == EXTENDED)
+            if again and self._dh is dhparameters.FFDHE_2048:
+                raise TlsError(f"unable to load temporary DH parameter file '{options.dhparam}'")
         try:
             self._shared = self._context()
         except (OSError, ValueError) as error:

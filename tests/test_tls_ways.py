@@ -33,6 +33,8 @@ from harness.receivers import OURS, Receiver, argv, assert_no_traceback
 from harness.scripted import Message, Proposal, ScriptedReceiver
 from test_service import activated
 
+from dcmstore.dhparameters import FFDHE_2048
+
 MODES = ["--fork", "--single-process"]
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can do this")
@@ -349,6 +351,81 @@ def test_renewed_revocation_list(tmp_path: Path, pki: Pki, start_receiver: Start
     assert reload(receiver) == ""
     assert senders.send(OURS, receiver.port, [thing], *pki.options(gone)).code == 1
     receiver.wait_for_log("certificate verify failed (certificate revoked)")
+
+
+def test_mistakes_in_renewed_lists_change_nothing(
+    tmp_path: Path, pki: Pki, start_receiver: StartReceiver
+) -> None:
+    """A list that is being written just now must not let in whom it turns away."""
+    gone = pki.other.issue("turned away", ("ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"))
+    known = pki.other.issue("known", ("ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"))
+    pki.other.revoke(gone)
+    lists, trusted, parameters = (tmp_path / name for name in ("crl.pem", "ca.pem", "dh.pem"))
+    lists.write_bytes(pki.other.revocation_list("of one").read_bytes())
+    trusted.write_bytes(pki.other.certificate.read_bytes())
+    parameters.write_bytes(FFDHE_2048)
+    options = ("+cf", str(trusted), "+crl", str(lists), "+dp", str(parameters))
+    receiver = start_receiver(OURS, "--fork", "-dhl", "+tls", *pki.server.files, *options)
+    thing = write_part10(tmp_path, small())
+
+    def are_told_apart() -> bool:
+        codes = [senders.send(OURS, receiver.port, [thing], *pki.options(who)).code for who in who_]
+        return codes == [1, 0]
+
+    who_ = (gone, known)
+    assert are_told_apart()
+    for path, what in (
+        (lists, f"unable to load CRL file '{lists}'"),
+        (trusted, f"unable to load certificate file '{trusted}'"),
+        (parameters, f"unable to load temporary DH parameter file '{parameters}'"),
+    ):
+        good = path.read_bytes()
+        for content in (good[: len(good) // 2], b""):
+            path.write_bytes(content)
+            assert f"E: {what}; still working as before\n" in reload(receiver)
+            assert are_told_apart()
+        path.write_bytes(good)
+    assert reload(receiver) == ""
+    assert are_told_apart()
+
+
+def test_list_that_is_asked_for_and_no_good_at_the_start(
+    tmp_path: Path, pki: Pki, start_receiver: StartReceiver
+) -> None:
+    path, thing = tmp_path / "crl.pem", write_part10(tmp_path, small())
+    path.write_bytes(b"-----BEGIN X509 CRL-----\n")
+    options = pki.server_options("+crl", str(path), "--enable-crl-vfy")
+    receiver = start_receiver(OURS, "--fork", *options)
+    assert senders.send(OURS, receiver.port, [thing], *pki.client_options()).code == 1
+    receiver.wait_for_log("unable to get certificate CRL")
+
+
+def test_certificate_beside_a_list_is_not_trusted(
+    tmp_path: Path, pki: Pki, start_receiver: StartReceiver
+) -> None:
+    bundle = tmp_path / "bundle.pem"
+    stranger = pki.other.issue("stranger", ("ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"))
+    own_list = pki.authority.revocation_list("own").read_bytes()
+    bundle.write_bytes(pki.other.certificate.read_bytes() + own_list)
+    thing = write_part10(tmp_path, small())
+    receiver = start_receiver(OURS, "--fork", *pki.server_options("+crl", str(bundle)))
+    assert senders.send(OURS, receiver.port, [thing], *pki.options(stranger)).code == 1
+    assert senders.send(OURS, receiver.port, [thing], *pki.client_options()).code == 0
+    theirs = start_receiver(OURS, "--fork", *pki.options(stranger))
+    sent = senders.send(OURS, theirs.port, [thing], *pki.client_options("+crl", str(bundle)))
+    assert sent.code == 1
+    assert "certificate verify failed" in sent.stderr
+
+
+@pytest.mark.parametrize("limit", [3, 20])
+def test_renewal_without_descriptors(pki: Pki, start_receiver: StartReceiver, limit: int) -> None:
+    receiver = start_receiver(OURS, "--fork", *pki.server_options())
+    old = resource.prlimit(receiver.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(receiver.pid, resource.RLIMIT_NOFILE, (limit, old[1]))
+    said = reload(receiver)
+    assert ("still working as before" in said) == (limit == 3)
+    resource.prlimit(receiver.pid, resource.RLIMIT_NOFILE, old)
+    stores(pki, receiver)
 
 
 NOBODY = "nobody"
