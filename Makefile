@@ -34,7 +34,7 @@ lint: $(READY)
 test: $(READY)
 	$(BIN)/pytest
 
-# About 5 minutes; BENCH=--quick is a check of the bench, not a measurement.
+# About 6 minutes; BENCH=--quick is a check of the bench, not a measurement.
 bench: $(READY)
 	$(BIN)/python -m bench $(BENCH)
 
