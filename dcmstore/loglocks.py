@@ -10,7 +10,7 @@ import os
 import time
 from contextlib import suppress
 
-from dcmstore.logoutlets import PATIENCE
+from dcmstore.logoutlets import PATIENCE, Shared
 
 _APART = 0.002  # seconds between one try and the next
 _HELD = (errno.EAGAIN, errno.EACCES)  # POSIX leaves a system the choice
@@ -20,24 +20,24 @@ class Lock:
     """The right to write, where a second is enough to get it; a holder that hangs gets no other."""
 
     def __init__(self) -> None:
-        self._stuck = False
+        self._stuck = Shared()
 
     def acquire(self, fd: int) -> bool:
         """Lock what the descriptor, which is open for writing, stands for; False if it is held.
 
         False also where there are no locks.
         """
-        deadline = time.monotonic() + (0 if self._stuck else PATIENCE)
+        deadline = time.monotonic() + (0 if self._stuck.get() else PATIENCE)
         while True:
             try:
                 fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 if error.errno not in _HELD or time.monotonic() >= deadline:
-                    self._stuck = True
+                    self._stuck.set(1)
                     return False
                 time.sleep(_APART)
             else:
-                self._stuck = False
+                self._stuck.set(0)
                 return True
 
 

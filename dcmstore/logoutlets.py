@@ -1,9 +1,11 @@
 """Ways out for log lines, on which nothing waits for ever."""
 
+import mmap
 import os
 import select
 import socket
 import stat
+from struct import Struct
 from typing import cast
 
 PATIENCE = 1.0
@@ -14,26 +16,48 @@ SocketAddress = str | tuple[str, int] | tuple[str, int, int, int]
 
 PIPE_BUF = select.PIPE_BUF
 
+_NUMBER = Struct("d")
+
 
 def encoded(text: str) -> bytes:
     """Return the bytes of a text, whatever is in it."""
     return text.encode(errors="backslashreplace")
 
 
+class Shared:
+    """A number that this process and those forked from it have in common; 0 at first.
+
+    Each child of a daemon writes the same logs: what one has waited for in vain, the next one
+    need not wait for again.
+    """
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, _NUMBER.size)
+
+    def get(self) -> float:
+        """Return the number."""
+        number: float = _NUMBER.unpack_from(self._memory)[0]
+        return number
+
+    def set(self, number: float) -> None:
+        """Change it for all."""
+        _NUMBER.pack_into(self._memory, 0, number)
+
+
 class Writability:
     """Waits until a descriptor can be written to, with patience for once."""
 
     def __init__(self) -> None:
-        self._stuck = False
+        self._stuck = Shared()
 
     def wait(self, fd: int) -> None:
         """Raises TimeoutError if the descriptor takes nothing."""
         poll = select.poll()
         poll.register(fd, select.POLLOUT)
-        if not poll.poll(0 if self._stuck else PATIENCE * 1000):
-            self._stuck = True
+        if not poll.poll(0 if self._stuck.get() else PATIENCE * 1000):
+            self._stuck.set(1)
             raise TimeoutError("it takes nothing")
-        self._stuck = False
+        self._stuck.set(0)
 
 
 class Stream:

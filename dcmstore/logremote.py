@@ -1,6 +1,6 @@
 """Log servers as destinations of messages: log4cplus' protocol over TCP, log4j's XML over UDP.
 
-A server that is away costs each process a moment once, and then messages, until it is there again.
+A server that is away costs a moment once, and then messages, until it is there again.
 """
 
 import logging
@@ -11,7 +11,15 @@ from struct import Struct
 
 from dcmstore.logappenders import Appender, Setting
 from dcmstore.logcomplaints import reason
-from dcmstore.logoutlets import PATIENCE, Datagrams, SocketAddress, Writability, encoded, look_up
+from dcmstore.logoutlets import (
+    PATIENCE,
+    Datagrams,
+    Shared,
+    SocketAddress,
+    Writability,
+    encoded,
+    look_up,
+)
 from dcmstore.logproperties import Properties
 from dcmstore.logs import level_name
 
@@ -50,14 +58,14 @@ class SocketAppender(Appender):
         self._address: tuple[int, SocketAddress] | None = None
         self._socket: socket.socket | None = None
         self._pid = 0  # of the process that has connected the socket
-        self._next_try = 0.0
+        self._next_try = Shared()
         self._writability = Writability()
         self.reopen()
 
     def reopen(self) -> None:
         """Ask for the server's address, if it is not known, and connect anew."""
         self._drop()
-        self._next_try = 0.0
+        self._next_try.set(0)
         try:
             if self._address is None:
                 self._address = look_up(self._host, self._port, socket.SOCK_STREAM)
@@ -94,10 +102,11 @@ class SocketAppender(Appender):
 
     def _connect(self) -> socket.socket | None:
         """Return the connection, None if there is none and none is tried. Raises OSError."""
-        if self._socket is not None or self._address is None or time.monotonic() < self._next_try:
+        if self._socket is not None or self._address is None:
             return self._socket
+        if time.monotonic() < self._next_try.get():
+            return None
         family, address = self._address
-        self._next_try = time.monotonic() + _RECONNECT
         self._pid = os.getpid()
         new = socket.socket(family, socket.SOCK_STREAM)
         try:
@@ -106,8 +115,9 @@ class SocketAppender(Appender):
             new.setblocking(False)
         except OSError:
             new.close()
+            self._next_try.set(time.monotonic() + _RECONNECT)
             raise
-        self._next_try = 0.0
+        self._next_try.set(0)
         self._socket = new
         return new
 
@@ -123,7 +133,7 @@ class SocketAppender(Appender):
             # Part of a message may be out, so nothing can follow it.
             self._drop()
             if isinstance(error, TimeoutError):
-                self._next_try = time.monotonic() + _RECONNECT
+                self._next_try.set(time.monotonic() + _RECONNECT)
             raise
 
     def _drop(self) -> None:

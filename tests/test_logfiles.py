@@ -1,5 +1,6 @@
 """Log files that several processes write, that are rolled, moved away and cannot be written."""
 
+import fcntl
 import os
 import re
 import resource
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -18,6 +20,8 @@ from harness.receivers import REFERENCE
 
 from dcmstore import loglocks, logoutlets
 from dcmstore.logappenders import Appender
+from dcmstore.loglocks import Lock
+from dcmstore.logoutlets import Writability
 
 MakeAppender = Callable[..., Appender]
 
@@ -478,3 +482,64 @@ def test_the_reference_shares_a_file_by_the_lock_file(tmp_path: Path, reference:
 
 def _waits_for_lock(pid: int) -> bool:
     return bool(re.search(rf"-> POSIX .* {pid} ", Path("/proc/locks").read_text()))
+
+
+# What one process has waited for in vain
+
+
+def in_a_child(work: Callable[[], object]) -> None:
+    """Do something in a forked process, and wait for its end."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+
+
+def test_a_stuck_pipe_is_waited_for_by_one_process(tmp_path: Path) -> None:
+    reader, writer = os.pipe2(os.O_NONBLOCK)
+    fill(writer)
+    writability = Writability()
+
+    def wait() -> None:
+        with suppress(TimeoutError):
+            writability.wait(writer)
+
+    assert seconds(lambda: in_a_child(wait)) > 0.9
+    assert seconds(lambda: in_a_child(wait)) < 0.7
+    assert seconds(wait) < 0.5
+    os.read(reader, 1 << 20)
+    in_a_child(wait)  # it can be written to again, and that is known, too
+    fill(writer)
+    assert seconds(wait) > 0.9
+    os.close(reader)
+    os.close(writer)
+
+
+def test_a_stuck_lock_is_waited_for_by_one_process(tmp_path: Path) -> None:
+    holder = os.open(tmp_path / "lock", os.O_RDWR | os.O_CREAT)
+    fcntl.lockf(holder, fcntl.LOCK_EX)
+    lock = Lock()
+
+    def try_it() -> None:
+        lock.acquire(os.open(tmp_path / "lock", os.O_RDWR))
+
+    assert seconds(lambda: in_a_child(try_it)) > 0.9
+    assert seconds(lambda: in_a_child(try_it)) < 0.7
+    os.close(holder)
+
+
+def fill(pipe: int) -> None:
+    """Write until nothing more goes in."""
+    with suppress(BlockingIOError):
+        while True:
+            os.write(pipe, bytes(4096))
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Return how long something takes."""
+    start = time.monotonic()
+    work()
+    return time.monotonic() - start
