@@ -247,11 +247,14 @@ FILTERS = [
     ),
     filters("StringMatchFilter"),
     filters("StringMatchFilter;StringToMatch ="),
-    filters("StringMatchFilter;StringToMatch = check"),
-    filters("StringMatchFilter;StringToMatch = Check"),
-    filters("StringMatchFilter;StringToMatch =  files  "),
-    filters("StringMatchFilter;StringToMatch = check;AcceptOnMatch = true"),
-    filters("StringMatchFilter;StringToMatch = check;AcceptOnMatch = true", "DenyAllFilter"),
+    # Words with a blank between them: a single word may be in the path of the program.
+    filters("StringMatchFilter;StringToMatch = checking input"),
+    filters("StringMatchFilter;StringToMatch = Checking input"),
+    filters("StringMatchFilter;StringToMatch =  input files  "),
+    filters("StringMatchFilter;StringToMatch = checking input;AcceptOnMatch = true"),
+    filters(
+        "StringMatchFilter;StringToMatch = checking input;AcceptOnMatch = true", "DenyAllFilter"
+    ),
     *(
         appender(f"{name} = log4cplus::spi::DenyAllFilter")
         for name in ("filters.0", "filters.01", "filters.2", "filters", "Filters.1")
