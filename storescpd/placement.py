@@ -9,13 +9,15 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from dcmstore.command import StoreRequest
 from dcmstore.dataset import Findings
 from storescpd import naming
-from storescpd.studies import Studies
 from storescpd.temporary import Folder
+
+if TYPE_CHECKING:
+    from storescpd.studies import Studies
 
 log = logging.getLogger("dcmtk.apps.storescp")
 
@@ -65,7 +67,7 @@ class Placement:
     """Places objects in ``folder`` or below it."""
 
     def __init__(
-        self, folder: Folder, names: Naming, studies: Studies | None, clock: Clock = time.time
+        self, folder: Folder, names: Naming, studies: "Studies | None", clock: Clock = time.time
     ) -> None:
         """``studies`` keeps track of the open study; it is there if objects are sorted."""
         self._folder = folder
@@ -114,7 +116,7 @@ class Placement:
         return name
 
     def _sorted(
-        self, studies: Studies, request: StoreRequest, findings: Findings, now: float
+        self, studies: "Studies", request: StoreRequest, findings: Findings, now: float
     ) -> Folder:
         study = findings.study_instance
         if not study:
@@ -126,7 +128,7 @@ class Placement:
             raise NoFolderError(studies.folder(study) or "", name, self._study_error)
         return self._study_folder
 
-    def _begin(self, studies: Studies, findings: Findings, now: float) -> None:
+    def _begin(self, studies: "Studies", findings: Findings, now: float) -> None:
         """Make and open the folder of another study. Raises NoStudyError."""
         if self._study_folder is not None:
             self._study_folder.close()

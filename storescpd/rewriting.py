@@ -6,7 +6,7 @@ A deflated one is inflated into a file of its own first, whatever size that may 
 import mmap
 from typing import NamedTuple
 
-from dcmstore import elements, encoding
+from dcmstore import elements
 from dcmstore.dataset import Encoded, Findings, OutputOptions
 from storescpd.temporary import Temporary
 
@@ -41,6 +41,8 @@ class Received(NamedTuple):
         output: OutputOptions,
         target: Temporary,
     ) -> None:
+        from dcmstore import encoding  # most runs write no data set anew
+
         encoding.write(
             data,
             self.start,

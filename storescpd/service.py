@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING
 
 from dcmstore import cmdline, dataset, dictionary, negotiation, uids
 from storescpd import session
-from storescpd.events import Events
-from storescpd.hooks import Hooks
 from storescpd.logsetup import LogSetup
-from storescpd.placement import Naming, Placement
 from storescpd.storage import StoreOptions
-from storescpd.studies import Studies
 from storescpd.temporary import Folder, scratch_path
 
 if TYPE_CHECKING:
     from dcmstore.profiles import Profile
     from dcmstore.tls import Endpoint
+    from storescpd.events import Events
+    from storescpd.placement import Placement
+    from storescpd.studies import Studies
 
 log = logging.getLogger("dcmtk.apps.storescp")
 
@@ -192,21 +191,25 @@ def _output(options: cmdline.Options) -> dataset.OutputOptions:
     )
 
 
-def _studies(options: cmdline.Options) -> Studies | None:
+def _studies(options: cmdline.Options) -> "Studies | None":
     if options.sort is None or options.ignore:
         return None
+    from storescpd.studies import Studies
+
     return Studies(options.eostudy_timeout, remember=options.rename_on_eostudy)
 
 
 def _placement(
-    options: cmdline.Options, folder: Folder, studies: Studies | None
-) -> Placement | None:
+    options: cmdline.Options, folder: Folder, studies: "Studies | None"
+) -> "Placement | None":
     """What finds places for objects, unless their instance UIDs are all that takes."""
     files = options.filename
     if options.timenames and files == "default-filenames":
         files = "timenames"
     if options.ignore or (files == "default-filenames" and studies is None):
         return None
+    from storescpd.placement import Naming, Placement
+
     prefixes = {
         "sort-conc-studies": options.sort_conc_studies,
         "sort-on-study-uid": options.sort_on_study_uid,
@@ -216,13 +219,17 @@ def _placement(
     return Placement(folder, names, studies)
 
 
-def _events(options: cmdline.Options, studies: Studies | None) -> Events | None:
+def _events(options: cmdline.Options, studies: "Studies | None") -> "Events | None":
     commands = (options.exec_on_reception, options.exec_on_eostudy)
     hooks = None
     if any(command is not None for command in commands):
+        from storescpd.hooks import Hooks
+
         hooks = Hooks(*commands, wait=options.exec_sync or options.process == "fork")
     if hooks is None and studies is None:
         return None
+    from storescpd.events import Events
+
     return Events(
         hooks,
         studies,

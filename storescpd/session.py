@@ -16,13 +16,13 @@ from dcmstore.errors import AssociationError, LocalError, PeerError
 from dcmstore.text import printable
 from dcmstore.transport import PEER_GONE, Interrupted, Link, TimedOut
 from storescpd import roles, title
-from storescpd.events import Events
 from storescpd.normal import NormalIncoming
 from storescpd.signals import Stop
 from storescpd.storage import Incoming, StoreOptions, log_class
 
 if TYPE_CHECKING:
     from dcmstore.tls import Endpoint
+    from storescpd.events import Events
 
 log = logging.getLogger("dcmtk.apps.storescp")
 net_log = logging.getLogger("dcmtk.dcmnet")
@@ -58,7 +58,7 @@ class Service(NamedTuple):
     in_child: bool
     resident: bool
     verbose_pc: bool
-    events: Events | None = None
+    events: "Events | None" = None
     switches: Switches | None = None
     tls: "Endpoint | None" = None
 

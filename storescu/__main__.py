@@ -1,7 +1,15 @@
-"""Runs the program as ``python -m storescu``."""
+"""Runs the program: as the command of an installation, or as ``python -m storescu``."""
 
-import sys
+from typing import NoReturn
 
+from dcmstore.ending import leave
 from storescu.main import main
 
-sys.exit(main())
+
+def run() -> NoReturn:
+    """Run storescu with the arguments of the process, and end the process."""
+    leave(main())
+
+
+if __name__ == "__main__":
+    run()

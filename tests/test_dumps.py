@@ -485,7 +485,7 @@ def test_no_text_of_a_peer_makes_lines_of_its_own(texts: list[str], name: bytes)
 
 def test_programs_start_without_the_module() -> None:
     """Nobody who does not read dumps pays for them."""
-    code = "import sys, storescpd.main, storescu.main; sys.exit('dcmstore.dumps' in sys.modules)"
+    code = "import sys, storescpd.run, storescu.run; sys.exit('dcmstore.dumps' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

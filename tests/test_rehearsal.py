@@ -20,9 +20,9 @@ from harness.receivers import OURS
 
 from dcmstore import cmdline, command, connection, pdu
 from storescpd import rehearsal, service
-from storescpd.main import _listen
 from storescpd.master import Master
 from storescpd.options import PROGRAM
+from storescpd.run import _listen
 
 
 def configured(folder: Path, *options: str) -> service.Configured:

@@ -182,7 +182,7 @@ def public_folder() -> Iterator[Path]:
 NOBODY = 65534
 # The interpreter itself may lie where only root can read, so ours changes user when it is loaded.
 _DROP_ROOT = (
-    "import os, sys, setproctitle, storescpd.main as program;"
+    "import os, sys, setproctitle, storescpd.run, storescpd.main as program;"
     f"os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY});"
     "sys.argv[0] = 'storescpd'; sys.exit(program.main())"
 )
@@ -264,3 +264,21 @@ def test_address_families(tmp_path: Path, option: str, served: list[socket.Addre
                 peer = Peer(link)
                 peer.associate()
                 peer.release()
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_end_of_a_process(full: bool) -> None:
+    """What was printed is out before the process ends, or it says that it is not."""
+    code = "from dcmstore.ending import leave; print('last words'); leave(3)"
+    with open("/dev/full", "wb") as device:
+        ended = subprocess.run(
+            [sys.executable, "-c", code],
+            stdout=device if full else subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            timeout=PATIENCE,
+        )
+    if full:
+        assert ended.returncode not in (0, 3)
+        assert b"No space left on device" in ended.stderr
+    else:
+        assert (ended.returncode, ended.stdout) == (3, b"last words\n")
