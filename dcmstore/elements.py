@@ -2,7 +2,7 @@
 
 import os
 
-from dcmstore import plainscan
+from dcmstore import plainscan, shapes
 from dcmstore.dataset import DataSetError, Encoded, Findings, OutputOptions, Plan, TooDeep
 
 __all__ = [
@@ -32,10 +32,13 @@ def inspect(
     (see :func:`inflate`). Raises DataSetError if the reference would not parse it.
     """
     end = len(data) if end is None else end
-    if plainscan.eligible(transfer_syntax, output):
+    found = None
+    if type(data) is bytes and not start and end == len(data) <= shapes.LONGEST:
+        found = shapes.scan(data, transfer_syntax, output)
+    elif plainscan.eligible(transfer_syntax, output):
         found = plainscan.scan(data, start, end, transfer_syntax, output)
-        if found is not None:
-            return found
+    if found is not None:
+        return found
     from dcmstore.encoding_plan import examine  # most runs meet no data set that needs it
 
     return examine(data, start, end, transfer_syntax, output)

@@ -13,7 +13,7 @@ from dcmstore.dataset import DEFAULT_LEVEL, Encoded, Findings, OutputOptions
 
 # How to step over a value. A positive kind is a binary VR and at the same time the mask of
 # bits that its length must not have; _LONG is added to it where the length has 32 bits.
-_TEXT, _UID, _SEQUENCE, _LONG_TEXT = -1, -2, -3, -4
+TEXT, UID, _SEQUENCE, _LONG_TEXT = -1, -2, -3, -4
 _LONG = 16
 _UNDEFINED = 0xFFFFFFFF
 _NEVER = 1 << 40
@@ -23,12 +23,16 @@ _PADDING = 0xFFFCFFFC
 _ITEM, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE0DD
 # Tags below group 0008 do not belong into a data set: the slow walk has a word for each.
 _BEFORE_FIRST = 0x0007FFFF
-# The elements whose values are reported, ascending; pixel data is only noted.
-_WANTED = (0x00080005, 0x00080016, 0x00080018, 0x00100010, 0x0020000D, _PIXEL_DATA, _NEVER)
+REPORTED = (0x00080005, 0x00080016, 0x00080018, 0x00100010, 0x0020000D)
+"""The elements whose values are reported, ascending."""
+_WANTED = (*REPORTED, _PIXEL_DATA, _NEVER)
 # What a frame on the stack waits for: the end of an item, or that of a group.
 _IN_ITEM, _IN_GROUP = 0, 1
 _MAX_DEPTH = 64
-_UID_BYTES = b"0123456789."
+UID_BYTES = b"0123456789."
+
+Value = tuple[int, int, int, int, int]
+"""(tag, start, end, kind, depth): kinds below 0 are ``TEXT``, ``UID`` or another text."""
 
 
 class _Form(NamedTuple):
@@ -45,9 +49,9 @@ def _kind(number: int) -> int:
     if number == vr.SQ:
         return _SEQUENCE
     if number == vr.UI:
-        return _UID
+        return UID
     if vr.TEXT[number]:
-        return _TEXT
+        return TEXT
     return max(vr.WORD[number] - 1, 1)
 
 
@@ -55,7 +59,7 @@ def _explicit_kind(number: int) -> int:
     kind = _kind(number)
     if not vr.LONG[number] or kind == _SEQUENCE:
         return kind
-    return _LONG_TEXT if kind == _TEXT else kind + _LONG
+    return _LONG_TEXT if kind == TEXT else kind + _LONG
 
 
 def _explicit(order: str, numbers: dict[int, int]) -> _Form:
@@ -94,18 +98,31 @@ def eligible(transfer_syntax: str, output: OutputOptions) -> bool:
 
 
 def scan(
-    data: Encoded, start: int, end: int, transfer_syntax: str, output: OutputOptions
+    data: Encoded,
+    start: int,
+    end: int,
+    transfer_syntax: str,
+    output: OutputOptions,
+    values: list[Value] | None = None,
 ) -> Findings | None:
-    """Return the findings of a data set that needs no change and no comment, else None."""
+    """Return the findings of a data set that needs no change and no comment, else None.
+
+    Its values are added to ``values``, but for the fragments of encapsulated pixel data.
+    """
     try:
-        return _scan(data, start, end, transfer_syntax, output)
+        return _scan(data, start, end, transfer_syntax, output, values)
     except (KeyError, IndexError, error):
         # An unknown VR, or a header or value that passes the end of the mapping.
         return None
 
 
 def _scan(
-    data: Encoded, start: int, end: int, transfer_syntax: str, output: OutputOptions
+    data: Encoded,
+    start: int,
+    end: int,
+    transfer_syntax: str,
+    output: OutputOptions,
+    values: list[Value] | None,
 ) -> Findings | None:
     explicit, head_struct, delimiter_struct, length_struct, kinds = _form(transfer_syntax)
     head, delimiter = head_struct.unpack_from, delimiter_struct.unpack_from
@@ -126,7 +143,7 @@ def _scan(
                 tag = group << 16 | element
                 kind = kinds[code]
                 pos += 8
-                if kind >= _LONG or kind < _UID:
+                if kind >= _LONG or kind < UID:
                     # The two bytes after a long VR are reserved, and are written as 0.
                     if length:
                         return None
@@ -174,6 +191,8 @@ def _scan(
                             return None
                         stack.append((_IN_GROUP, limit, tag | 0xFFFF, sequence_end, want))
                         limit = boundary
+                    elif values is not None:
+                        values.append((tag, pos - length, pos, kind, depth))
             elif kind == _SEQUENCE:
                 if not element:
                     return None
@@ -196,9 +215,11 @@ def _scan(
                     return None
                 pos += length
                 byte = data[pos - 1]
-                if kind == _UID:
+                if values is not None:
+                    values.append((tag, pos - length, pos, kind, depth))
+                if kind == UID:
                     # One pass over the value: nothing but a last NUL may be left.
-                    left = bytes(data[pos - length : pos]).translate(None, _UID_BYTES)
+                    left = bytes(data[pos - length : pos]).translate(None, UID_BYTES)
                     if left and (byte or left != b"\0"):
                         return None
                 elif (byte == 32 and data[pos - 2] in b" \0") or not byte:
@@ -238,9 +259,16 @@ def _scan(
             last, limit, sequence_end, want = outer_last, outer_limit, outer_end, outer_want
             depth -= 1
             stack.pop()
-    texts = [found.get(tag, b"").rstrip(b" \0") for tag in _WANTED[:5]]
+    return findings(found, has_pixel_data, fragments)
+
+
+def findings(found: dict[int, bytes], has_pixel_data: bool, encapsulated: bool) -> Findings | None:
+    """Return the findings of a plain data set with these of the ``REPORTED`` values.
+
+    None if it has no SOP UIDs: they may stand in an item further down.
+    """
+    texts = [found.get(tag, b"").rstrip(b" \0") for tag in REPORTED]
     if not texts[1] or not texts[2]:
-        # They may stand in an item further down.
         return None
     return Findings(
         sop_class=texts[1].decode("latin-1"),
@@ -249,7 +277,7 @@ def _scan(
         patient_name=texts[3],
         character_set=texts[0],
         has_pixel_data=has_pixel_data,
-        encapsulated=fragments,
+        encapsulated=encapsulated,
         reasons=(),
         warnings=(),
         unwritable="",

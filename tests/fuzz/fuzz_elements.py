@@ -62,6 +62,9 @@ def fuzz_one(data: bytes) -> None:
         return
     quick = inspect(memoryview(data), 0, syntax, output)
     assert quick._replace(plan=None) == found._replace(plan=None)
+    for _ in range(3):
+        # Short data sets are remembered.
+        assert inspect(data, 0, syntax, output)._replace(plan=None) == found._replace(plan=None)
     if found.unwritable:
         assert found.plan is None
         return
