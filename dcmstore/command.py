@@ -4,6 +4,7 @@ A command set is always implicit VR little endian. Unknown elements and a wrong 
 command group length are ignored on decoding.
 """
 
+from functools import lru_cache
 from struct import Struct
 from typing import NamedTuple
 
@@ -30,6 +31,9 @@ _US = Struct("<H")
 _US_ELEMENT = Struct("<HHIH")
 _FOUR_NUMBERS = Struct("<" + "HHIH" * 4)
 _GROUP_LENGTH = Struct("<HHII")
+# A usual C-STORE request up to its SOP class, and from there to its SOP instance.
+_TO_CLASS = Struct("<8s4x4sI")
+_TO_INSTANCE = Struct("<10s8sH8sH8sH4sI")
 
 # Element numbers of group 0000.
 _SOP_CLASS, _FIELD, _MESSAGE_ID, _REPLY_TO = 0x0002, 0x0100, 0x0110, 0x0120
@@ -47,6 +51,16 @@ _NAMES = {
     _STATUS: "Status",
     _SOP_INSTANCE: "AffectedSOPInstanceUID",
 }
+
+
+_START_MARKS = (_ELEMENT.pack(0, 0, 4), _ELEMENT.pack(0, _SOP_CLASS, 0)[:4])
+_STORE_MARKS = (
+    _US_ELEMENT.pack(0, _FIELD, 2, C_STORE_RQ),
+    _ELEMENT.pack(0, _MESSAGE_ID, 2),
+    _ELEMENT.pack(0, _PRIORITY, 2),
+    _ELEMENT.pack(0, _DATA_SET_TYPE, 2),
+    _ELEMENT.pack(0, _SOP_INSTANCE, 0)[:4],
+)
 
 
 class StoreRequest(NamedTuple):
@@ -112,8 +126,11 @@ def decode(data: bytes | memoryview) -> CommandSet:
 
     Raises PeerError when an element runs out of the set, or a mandatory one is missing or bad.
     """
-    elements: dict[int, bytes] = {}
     data = bytes(data)
+    usual = _usual_store_request(data)
+    if usual is not None:
+        return usual
+    elements: dict[int, bytes] = {}
     at, end = 0, len(data)
     unpack = _ELEMENT.unpack_from
     while end - at >= 8:
@@ -160,6 +177,32 @@ def decode(data: bytes | memoryview) -> CommandSet:
     return OtherCommand(field, has_data)
 
 
+def _usual_store_request(data: bytes) -> StoreRequest | None:
+    """Return a C-STORE request with the elements that PS3.7 wants, and no others, in order.
+
+    On the hot path nearly every command is one; None for all others, and for what has a fault.
+    """
+    if len(data) < _TO_CLASS.size:
+        return None
+    start, tag, length = _TO_CLASS.unpack_from(data)
+    at = _TO_CLASS.size + length
+    instance = at + _TO_INSTANCE.size
+    if (start, tag) != _START_MARKS or instance > len(data):
+        return None
+    marks = _TO_INSTANCE.unpack_from(data, at)
+    field, head, message_id, priority_head, priority, type_head, data_set, tag, length = marks
+    if (field, head, priority_head, type_head, tag) != _STORE_MARKS or data_set == NO_DATA_SET:
+        return None
+    sop_class, sop_instance = _clean(data[_TO_CLASS.size : at]), _clean(data[instance:])
+    if instance + length != len(data) or not (0 < len(sop_class) <= MAX_UID):
+        return None
+    if not 0 < len(sop_instance) <= MAX_UID:
+        return None
+    return StoreRequest(
+        message_id, sop_class.decode("latin-1"), sop_instance.decode("latin-1"), priority
+    )
+
+
 def encode(command: CommandSet) -> bytes:
     """Return the bytes of a command set, its elements in ascending order (PS3.7 section 6.3.1)."""
     match command:
@@ -175,7 +218,7 @@ def encode(command: CommandSet) -> bytes:
         case StoreResponse(message_id, status, sop_class, sop_instance):
             body = b"".join(
                 (
-                    _uid_element(_SOP_CLASS, sop_class),
+                    _class_element(sop_class),
                     _response(C_STORE_RSP, message_id, status),
                     _uid_element(_SOP_INSTANCE, sop_instance),
                 )
@@ -228,11 +271,15 @@ def _uid(elements: dict[int, bytes], element: int) -> str:
     value = elements.get(element)
     if value is None:
         raise _failed(element)
-    # Padding, and the blanks that some devices put inside, are no part of a UID.
-    uid = value.replace(b" ", b"").rstrip(b"\0")
+    uid = _clean(value)
     if len(uid) > MAX_UID:
         raise _failed(element)
     return uid.decode("latin-1")
+
+
+def _clean(uid: bytes) -> bytes:
+    # Padding, and the blanks that some devices put inside, are no part of a UID.
+    return uid.replace(b" ", b"").rstrip(b"\0")
 
 
 def _details(elements: dict[int, bytes]) -> tuple[tuple[int, bytes], ...]:
@@ -249,6 +296,12 @@ def _moved(request: StoreRequest, elements: dict[int, bytes]) -> StoreRequest:
 
 def _number_element(element: int, value: int) -> bytes:
     return _US_ELEMENT.pack(0, element, 2, value)
+
+
+@lru_cache(maxsize=64)
+def _class_element(sop_class: str) -> bytes:
+    """Return the element of a SOP class: there are few in an association."""
+    return _uid_element(_SOP_CLASS, sop_class)
 
 
 def _uid_element(element: int, uid: str) -> bytes:

@@ -140,11 +140,12 @@ class Connection:
                     continue
                 start, end = self._start, self._end
                 if end - start < 6:
-                    return self._starved()
+                    return self._starved() if self._peer_closed else None
                 pdu_type, length = pdu.PDU_HEADER.unpack_from(self._buffer, start)
-                self._check_header(pdu_type, length)
+                if pdu_type != pdu.P_DATA_TF or length > self._max_pdu:
+                    self._check_header(pdu_type, length)
                 if end - start - 6 < length:
-                    return self._starved()
+                    return self._starved() if self._peer_closed else None
                 self._start = start + 6
                 if pdu_type == pdu.P_DATA_TF and self.state is State.Sta6:
                     self._pdu_end = start + 6 + length
@@ -242,9 +243,7 @@ class Connection:
                 # Of two contexts with one ID the first counts.
                 self.accepted.setdefault(context.id, context.transfer_syntax)
 
-    def _starved(self) -> Closed | None:
-        if not self._peer_closed:
-            return None
+    def _starved(self) -> Closed:
         if self.state is State.Sta2 and self._end > self._start:
             raise PeerError("0006:0310", "DUL network closed")
         if self.state is not State.Sta1:
@@ -253,8 +252,6 @@ class Connection:
         return Closed()
 
     def _check_header(self, pdu_type: int, length: int) -> None:
-        if pdu_type == pdu.P_DATA_TF and length <= self._max_pdu:
-            return
         try:
             pdu.check_header(pdu_type, length, self._max_pdu)
         except PeerError as error:

@@ -9,6 +9,7 @@ extension) is kept as it is, apart from ``/`` and NUL where a single component i
 
 import re
 import time
+from functools import lru_cache
 from typing import NamedTuple
 
 from dcmstore.text import printable
@@ -63,10 +64,17 @@ def object_name(sop_class: str, sop_instance: str, extension: str) -> tuple[str,
     A UID that PS3.5 section 9.1 allows never changes. A longer one is cut so that the name fits
     into ``NAME_MAX`` bytes; an extension that alone does not fit is for the file system to refuse.
     """
+    head, tail, room = _around_instance(sop_class, extension)
+    name = component(sop_instance, room)
+    return head + name + tail, name != sop_instance
+
+
+@lru_cache(maxsize=64)
+def _around_instance(sop_class: str, extension: str) -> tuple[str, str, int]:
+    """Return what stands before and after the instance UID, and the bytes that it may have."""
     head = class_prefix(sop_class) + "."
     tail = _one_component(extension)
-    name = component(sop_instance, NAME_MAX - len(head) - _size(tail))
-    return head + name + tail, name != sop_instance
+    return head, tail, NAME_MAX - len(head) - _size(tail)
 
 
 def replaced_warning(sop_instance: str) -> str:

@@ -44,7 +44,19 @@ class Incoming:
     the object is taken and dropped, and ``finish`` returns the status that says so.
     """
 
+    received = 0
+    name = ""
+    """The file's name; empty as long as there is none, and where nothing is kept."""
+
     _lost_folder: str | None = None  # where it would have gone, if there were such a folder
+    _error: OSError | None = None
+    _unparseable = ""
+    _findings: Findings | None = None
+    _file: Temporary | None = None
+    _source: Received | None = None
+    _place: Place | None = None
+    _begun = False
+    _data_start = 0
 
     def __init__(
         self,
@@ -58,17 +70,6 @@ class Incoming:
         self._transfer_syntax = transfer_syntax
         self._output = options.output
         self._calling = calling
-        self._error: OSError | None = None
-        self._unparseable = ""
-        self._findings: Findings | None = None
-        self._file: Temporary | None = None
-        self._source: Received | None = None
-        self._place: Place | None = None
-        self._begun = False
-        self._data_start = 0
-        self.received = 0
-        # The file's name; empty as long as there is none, and where nothing is kept.
-        self.name = ""
         target = options.folder or options.spool
         if target is None:
             return

@@ -13,6 +13,7 @@ from pynetdicom.dimse_primitives import C_ECHO, C_STORE
 from pynetdicom.dsutils import decode as their_decode
 from pynetdicom.dsutils import encode as their_encode
 
+from dcmstore import command
 from dcmstore.command import (
     CommandSet,
     EchoRequest,
@@ -109,6 +110,20 @@ def test_bytes_by_hand() -> None:
         "00001001 02000000 3412"
         "00000008 02000000 0101"
     )
+
+
+@pytest.mark.parametrize("raw", [STORE_RQ, wire.store_rq("1.2.3", "1.2.34", 1)])
+def test_a_changed_byte_anywhere(raw: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The quick way to decode a usual request finds what the general one finds."""
+    changed = [
+        raw[:place] + bytes((byte,)) + raw[place + 1 :]
+        for place in range(len(raw))
+        for byte in range(256)
+    ]
+    changed += [raw[:end] for end in range(len(raw))] + [raw + b"\0", raw + raw]
+    quick = [outcome(each) for each in changed]
+    monkeypatch.setattr(command, "_usual_store_request", lambda _: None)
+    assert quick == [outcome(each) for each in changed]
 
 
 # Against pynetdicom
