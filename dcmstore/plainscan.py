@@ -259,23 +259,23 @@ def _scan(
             last, limit, sequence_end, want = outer_last, outer_limit, outer_end, outer_want
             depth -= 1
             stack.pop()
-    return findings(found, has_pixel_data, fragments)
+    return findings([found.get(tag, b"") for tag in REPORTED], has_pixel_data, fragments)
 
 
-def findings(found: dict[int, bytes], has_pixel_data: bool, encapsulated: bool) -> Findings | None:
-    """Return the findings of a plain data set with these of the ``REPORTED`` values.
+def findings(values: list[bytes], has_pixel_data: bool, encapsulated: bool) -> Findings | None:
+    """Return the findings of a plain data set with these values of the ``REPORTED`` elements.
 
     None if it has no SOP UIDs: they may stand in an item further down.
     """
-    texts = [found.get(tag, b"").rstrip(b" \0") for tag in REPORTED]
-    if not texts[1] or not texts[2]:
+    character_set, sop_class, sop_instance, name, study = [each.rstrip(b" \0") for each in values]
+    if not sop_class or not sop_instance:
         return None
     return Findings(
-        sop_class=texts[1].decode("latin-1"),
-        sop_instance=texts[2].decode("latin-1"),
-        study_instance=texts[4].decode("latin-1"),
-        patient_name=texts[3],
-        character_set=texts[0],
+        sop_class=sop_class.decode("latin-1"),
+        sop_instance=sop_instance.decode("latin-1"),
+        study_instance=study.decode("latin-1"),
+        patient_name=name,
+        character_set=character_set,
         has_pixel_data=has_pixel_data,
         encapsulated=encapsulated,
         reasons=(),

@@ -39,11 +39,8 @@ class Shape:
         self._ends = _parts(texts)
         self._uids = _parts(uids)
         self._separators = _BETWEEN * max(len(uids), 1)
-        self._reported = [
-            (tag, slice(start, end))
-            for tag, start, end, _, depth in values
-            if not depth and tag in plainscan.REPORTED
-        ]
+        places = {tag: slice(start, end) for tag, start, end, _, depth in values if not depth}
+        self._reported = [places.get(tag, slice(0)) for tag in plainscan.REPORTED]
         self._found = found
 
     def findings(self, data: bytes) -> Findings | None:
@@ -58,7 +55,7 @@ class Shape:
             return None
         if uids.count(b"\0") != uids.count(b"\0" + _BETWEEN):
             return None
-        values = {tag: data[place] for tag, place in self._reported}
+        values = [data[place] for place in self._reported]
         return plainscan.findings(values, self._found.has_pixel_data, self._found.encapsulated)
 
 
