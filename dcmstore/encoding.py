@@ -7,9 +7,10 @@ small parts gathered, large values copied in the kernel where it can do that.
 import zlib
 from array import array
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final
 
-from dcmstore import uids
+from dcmstore import inplace, uids
 from dcmstore.dataset import Encoded, Findings, OutputOptions, Plan
 from dcmstore.encoding_plan import examine
 from dcmstore.outflow import copy_range, write_all, write_gathered
@@ -26,6 +27,8 @@ _KERNEL_COPY: Final = 1 << 16
 
 Read = Callable[[int, int], bytes]
 """What returns the part of the source between two offsets, where it is not to be touched."""
+Swap = Callable[[int, int, int], Iterator[memoryview]]
+"""What yields the part between two offsets, its words of so many bytes reversed."""
 
 
 class EncodingError(Exception):
@@ -38,14 +41,16 @@ class EncodingError(Exception):
 
 def parts(data: Encoded, layout: Plan) -> Iterator[memoryview]:
     """Yield the bytes of a planned data set in order; the parts stay as they are."""
-    for _, part in _parts(memoryview(data), layout):
+    for _, part in _parts(data, layout):
         yield part
 
 
 def _parts(
-    source: memoryview, layout: Plan, read: Read | None = None
+    data: Encoded, layout: Plan, swap: Swap | None = None
 ) -> Iterator[tuple[int, memoryview]]:
     """Yield each part with its offset in the source, -1 if it does not stand there."""
+    source = memoryview(data)
+    swap = swap or partial(_swapped, lambda begin, stop: source[begin:stop])
     literals = memoryview(layout.literals)
     pieces = layout.pieces
     done = 0
@@ -56,16 +61,21 @@ def _parts(
             done = before
         if word == 1:
             yield start, source[start:end]
-            continue
-        for begin in range(start, end, _CHUNK):
-            stop = min(end, begin + _CHUNK)
-            if word:
-                chunk = source[begin:stop] if read is None else read(begin, stop)
-                yield -1, swapped_words(chunk, word)
-            else:
-                yield -1, memoryview(bytes(stop - begin))
+        elif word:
+            for part in swap(start, end, word):
+                yield -1, part
+        else:
+            for begin in range(start, end, _CHUNK):
+                yield -1, memoryview(bytes(min(end - begin, _CHUNK)))
     if done < len(literals):
         yield -1, literals[done:]
+
+
+def _swapped(
+    read: Callable[[int, int], bytes | memoryview], start: int, end: int, word: int
+) -> Iterator[memoryview]:
+    for begin in range(start, end, _CHUNK):
+        yield swapped_words(read(begin, min(end, begin + _CHUNK)), word)
 
 
 def rewrite(
@@ -99,14 +109,21 @@ def write(
     target_fd: int,
     source_fd: int | None = None,
 ) -> int:
-    """Write a data set as its findings plan it; see :func:`rewrite`. Return the number of bytes."""
+    """Write a data set as its findings plan it; see :func:`rewrite`. Return the number of bytes.
+
+    The target may be the source itself, for a plan that :func:`dcmstore.inplace.fits` there.
+    """
     layout = _layout(start, end, found)
     deflating = (output.transfer_syntax or source_syntax) == uids.DEFLATED
     try:
         if deflating:
             stream = _deflated(parts(data, layout), output.compression_level)
             return sum(write_all(target_fd, part) for part in stream)
-        _write_parts(_parts(memoryview(data), layout), target_fd, source_fd)
+        if target_fd == source_fd:
+            swap = partial(inplace.swapped_in_file, source_fd)
+            inplace.write_over(_parts(data, layout, swap), target_fd)
+        else:
+            _write_parts(_parts(data, layout), target_fd, source_fd)
     except OSError as error:
         # Its traceback would hold views of the mapping, which then could not be closed.
         raise error.with_traceback(None) from None
@@ -127,7 +144,8 @@ def encoded(
     With ``read`` nothing looks into ``data``: large parts of it are passed on unseen, never more
     than one beside other parts so small that somebody might put them together.
     """
-    stream = _parts(memoryview(data), _layout(start, end, found), read)
+    swap = None if read is None else partial(_swapped, read)
+    stream = _parts(data, _layout(start, end, found), swap)
     deflating = (output.transfer_syntax or source_syntax) == uids.DEFLATED
     chosen = (
         (part for _, part in stream) if read is None else _read(stream, read, everything=deflating)

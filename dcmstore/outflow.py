@@ -9,7 +9,7 @@ _NOT_HERE = frozenset(
 )
 
 
-def write_all(fd: int, part: bytes | memoryview) -> int:
+def write_all(fd: int, part: bytes | bytearray | memoryview) -> int:
     """Write every byte, however often the system takes only some; return their number."""
     view = memoryview(part)
     size = len(view)

@@ -4,8 +4,10 @@ from array import array
 
 from dcmstore.dataset import Encoded
 
+CODES = {2: "H", 4: "I", 8: "Q"}
+"""Type codes of :mod:`array` for words of so many bytes."""
+
 _TAIL = 256
-_CODES = {2: "H", 4: "I", 8: "Q"}
 _BLANKS = b" \0"
 _SPACES = b" \t\n\v\f\r"
 
@@ -40,14 +42,14 @@ def swapped(value: bytes, word: int) -> bytes:
     if len(value) == word:
         return value[::-1]
     whole = len(value) - len(value) % word
-    words = array(_CODES[word], value[:whole])
+    words = array(CODES[word], value[:whole])
     words.byteswap()
     return words.tobytes() + value[whole:]
 
 
 def swapped_words(chunk: bytes | memoryview, word: int) -> memoryview:
     """Return a copy of whole words of 2, 4 or 8 bytes in the opposite byte order."""
-    words = array(_CODES[word])
+    words = array(CODES[word])
     words.frombytes(chunk)
     words.byteswap()
     return memoryview(words).cast("B")
