@@ -159,8 +159,8 @@ class NormalIncoming(Incoming):
         if output.padding is not None and output.meta_length != meta_length:
             output = output._replace(meta_length=meta_length)
             findings = source.inspect(output)
-        if source.file is None:
-            # The data set is in memory, and the file free.
+        if source.file is not old or source.fits_its_file(findings, output, len(header)):
+            # Nothing that the file holds is still needed when it is written over.
             old.begin_anew()
             old.write((header,))
             source.write(findings, output, old)

@@ -6,7 +6,7 @@ A deflated one is inflated into a file of its own first, whatever size that may 
 import mmap
 from typing import NamedTuple
 
-from dcmstore import elements
+from dcmstore import elements, uids
 from dcmstore.dataset import Encoded, Findings, OutputOptions
 from storescpd.temporary import Temporary
 
@@ -26,8 +26,19 @@ class Received(NamedTuple):
         with mmap.mmap(self.file.fd, 0, access=mmap.ACCESS_READ) as data:
             return elements.inspect(data, self.start, self.transfer_syntax, output)
 
+    def fits_its_file(self, findings: Findings, output: OutputOptions, start: int) -> bool:
+        """Tell whether the planned form can be written over the file, from offset ``start``."""
+        if (output.transfer_syntax or self.transfer_syntax) == uids.DEFLATED:
+            return False
+        from dcmstore import inplace
+
+        return findings.plan is not None and inplace.fits(findings.plan, start)
+
     def write(self, findings: Findings, output: OutputOptions, target: Temporary) -> None:
-        """Append the data set to ``target`` in the form the findings plan. Raises OSError."""
+        """Write the data set to ``target`` in the form the findings plan. Raises OSError.
+
+        The target may be the file it lies in, if it ``fits_its_file``.
+        """
         if self.file is None:
             self._write(self.whole, findings, output, target)
             return

@@ -7,6 +7,7 @@ but for the meta elements that name the writer.
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,11 +20,6 @@ from harness.objects import Object, explicit, new_uid, small, split_part10
 from harness.peer import Peer
 from harness.receivers import OURS, REFERENCE, Receiver
 from test_encoding_reference import ABOVE_PADDING, NASTY
-
-from dcmstore.command import StoreRequest
-from dcmstore.dataset import OutputOptions
-from storescpd import normal, storage
-from storescpd.temporary import Folder, Temporary
 
 NATIVE = (wire.IMPLICIT, wire.EXPLICIT, wire.BIG, wire.DEFLATED)
 SYNTAXES = (
@@ -315,39 +311,30 @@ def test_sizes_around_what_is_held_in_memory(
     assert compare(start_receiver, mode, (wire.EXPLICIT,), cases) == {0: len(cases)}
 
 
-@pytest.mark.parametrize(("size", "files"), [(40_000, 1), (1 << 20, 1), ((1 << 20) + 2, 2)])
-def test_what_is_held_in_memory_takes_one_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, files: int
+def image(vr: str, order: str, patient: str) -> Case:
+    """Return an object with 3 MiB of pixel data, and values of longer words, in a byte order."""
+    instance, words = new_uid(), bytes(range(256))
+    elements: list[tuple[int, str, str | bytes]] = [
+        (0x00080016, "UI", wire.CT),
+        (0x00080018, "UI", instance),
+        (0x00100010, "PN", patient),
+        (0x00660016, "OF", words * 300),
+        (0x00664000, "OD", words * 3),
+        (0x7FE00010, vr, words * 4096 * 3 + b"\1\2"),
+    ]
+    data = b"".join(explicit(*element, order=order) for element in elements)
+    syntax = wire.EXPLICIT if order == "<" else wire.BIG
+    return Case(f"{vr}, {syntax}, {patient!r}", wire.CT, instance, syntax, data, 16372)
+
+
+@pytest.mark.parametrize("mode", [("+tb",), ("+te",), ("+ti",), ("+tb", "-e", "+g")], ids=" ".join)
+def test_images_that_are_not_held_in_memory(
+    start_receiver: StartReceiver, mode: tuple[str, ...]
 ) -> None:
-    made: list[Temporary] = []
-
-    class Counted(Temporary):
-        def __init__(self, folder: Folder) -> None:
-            super().__init__(folder)
-            made.append(self)
-
-    monkeypatch.setattr(storage, "Temporary", Counted)
-    monkeypatch.setattr(normal, "Temporary", Counted)
-    thing = sized(size)
-    incoming = normal.NormalIncoming(
-        storage.StoreOptions(
-            folder=Folder(str(tmp_path)),
-            spool=None,
-            bit_preserving=False,
-            meta_header=True,
-            extension="",
-            output=OutputOptions(transfer_syntax=wire.BIG),
-        ),
-        StoreRequest(1, thing.sop_class, thing.sop_instance),
-        wire.EXPLICIT,
-        "TEST",
-    )
-    whole = memoryview(thing.data)
-    for at in range(0, size, 30_000):
-        incoming.write([whole[at : at + 30_000]], at + 30_000 >= size)
-    assert incoming.finish() == 0
-    assert len(made) == files
-    assert len(split_part10((tmp_path / incoming.name).read_bytes()).data) == size
+    """Their values stay where they are, or move, with the order of their bytes or without."""
+    cases = [image(*each) for each in product(("OB", "OW"), "<>", ("DOE^JANE", "DOE^JANE  "))]
+    statuses = compare(start_receiver, mode, (wire.EXPLICIT, wire.BIG), cases)
+    assert statuses == {0: len(cases)}
 
 
 @pytest.mark.parametrize("option", ["+te", "+tb", "+ti", "+td"])
