@@ -8,6 +8,7 @@ import logging
 import mmap
 import os
 from functools import cache
+from typing import TYPE_CHECKING
 
 from dcmstore import command, part10, plainscan, uids
 from dcmstore.dataset import DataSetError, Findings, TooDeep
@@ -15,6 +16,9 @@ from dcmstore.elements import inspect
 from storescpd.rewriting import Received
 from storescpd.storage import Incoming
 from storescpd.temporary import Temporary
+
+if TYPE_CHECKING:
+    from storescpd.foreseen import Foreseen
 
 log = logging.getLogger("dcmtk.apps.storescp")
 data_log = logging.getLogger("dcmtk.dcmdata")
@@ -39,6 +43,7 @@ class NormalIncoming(Incoming):
 
     _too_deep = ""  # why the data set is refused, if it is
     _held: int | None = None  # bytes of the data set in the buffer, None if it is not there
+    _foreseen: "Foreseen | None" = None  # what the file holds in its final form, if it does
 
     def _begin(self, file: Temporary, views: list[memoryview], last: bool) -> None:
         header = self._first_header()
@@ -62,17 +67,56 @@ class NormalIncoming(Incoming):
                     return
             file.write([header, whole])
             return
-        file.write([header, *views])
-        if self._transfer_syntax != uids.DEFLATED and not plainscan.eligible(
+        if self._transfer_syntax == uids.DEFLATED or plainscan.eligible(
             self._transfer_syntax, self._output
         ):
-            self._held = 0
-            self._hold(views)
+            file.write([header, *views])
+            return
+        if self._foresee(file, views):
+            return
+        file.write([header, *views])
+        self._held = 0
+        self._hold(views)
 
     def _go_on(self, file: Temporary, views: list[memoryview]) -> None:
+        if self._foreseen is not None:
+            parts = self._foreseen.next(views)
+            if parts is not None:
+                for part in parts:
+                    file.write(part)
+                return
+            file = self._go_back(file, self._foreseen)
         file.write(views)
         if self._held is not None:
             self._hold(views)
+
+    def _foresee(self, file: Temporary, views: list[memoryview]) -> bool:
+        """Write the first fragments in their final form, if that can be foreseen."""
+        from storescpd import foreseen
+
+        count = size = 0
+        while count < len(views) and size < foreseen.FIRST:
+            size += len(views[count])
+            count += 1
+        first = b"".join(views[:count])
+        seen = self._foreseen = foreseen.foresee(first, self._transfer_syntax, self._output)
+        if seen is None:
+            return False
+        file.write([self._header_of(seen.findings), seen.opening()])
+        self._go_on(file, [memoryview(first)[seen.start :], *views[count:]])
+        return True
+
+    def _go_back(self, old: Temporary, foreseen: "Foreseen") -> Temporary:
+        """Have the data set in the file as it came: it is not what it was foreseen to be."""
+        self._foreseen = None
+        new = self._file = Temporary(old.folder)
+        try:
+            new.write((self._first_header(),))
+            for part in foreseen.original(old.fd):
+                new.write((part,))
+        finally:
+            old.discard()
+        return new
 
     def _hold(self, views: list[memoryview]) -> None:
         """Keep fragments in memory as long as there is room."""
@@ -86,6 +130,11 @@ class NormalIncoming(Incoming):
         self._held = held
 
     def _walk(self) -> Findings:
+        if self._foreseen is not None:
+            if self._foreseen.complete:
+                return self._foreseen.findings
+            assert self._file is not None
+            self._go_back(self._file, self._foreseen)
         if self._held is None:
             return super()._walk()
         self._source = Received(self._transfer_syntax, _buffer()[: self._held])
@@ -116,6 +165,9 @@ class NormalIncoming(Incoming):
         try:
             if findings is None:
                 self._keep_as_received()
+            elif self._foreseen is not None:
+                # It is written already.
+                pass
             elif findings.reasons or self._transfer_syntax == uids.DEFLATED:
                 self._rewrite(findings)
             else:

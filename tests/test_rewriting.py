@@ -16,7 +16,7 @@ from test_receive_encoding import deflated
 
 from dcmstore.command import StoreRequest
 from dcmstore.dataset import OutputOptions
-from storescpd import normal, rewriting, storage
+from storescpd import foreseen, normal, rewriting, storage
 from storescpd.temporary import Folder, Temporary
 
 HELD = 1 << 20
@@ -40,6 +40,12 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Folder]:
     opened.nameless = request.param
     yield opened
     opened.close()
+
+
+@pytest.fixture(autouse=True)
+def unforeseen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have everything written twice, as objects are whose pixel data begin far behind."""
+    monkeypatch.setattr(foreseen, "foresee", lambda *_: None)
 
 
 @pytest.fixture

@@ -1,0 +1,139 @@
+"""A data set whose final form is known before its pixel data have come in.
+
+They come last, nearly always, and their length is known from their header: so the form of all
+that precedes them can be laid out at once, and they are written in theirs as they come. Should
+the data set go on behind them, or break off, what came is made of what was written.
+"""
+
+import os
+from collections.abc import Iterator
+from struct import error
+from typing import Final
+
+from dcmstore import encoding, uids
+from dcmstore.dataset import DataSetError, Findings, OutputOptions, Plan
+from dcmstore.encoding_plan import examine
+from dcmstore.values import swapped_words
+
+FIRST: Final = 1 << 16
+"""Bytes of a data set in which its pixel data must begin."""
+_SMALLEST: Final = 1 << 14
+"""Bytes of pixel data that are worth it; fewer might become part of what is laid out."""
+_CHUNK: Final = 1 << 16
+_UNDEFINED: Final = 0xFFFFFFFF
+# The bytes before the length of pixel data that are not encapsulated.
+_LITTLE_MARKS: Final[tuple[bytes, ...]] = (b"\xe0\x7f\x10\0OW\0\0", b"\xe0\x7f\x10\0OB\0\0")
+_BIG_MARKS: Final[tuple[bytes, ...]] = (b"\x7f\xe0\0\x10OW\0\0", b"\x7f\xe0\0\x10OB\0\0")
+_IMPLICIT_MARKS: Final[tuple[bytes, ...]] = (b"\xe0\x7f\x10\0",)
+
+
+class Foreseen:
+    """The final form of a data set that is coming in; see :func:`foresee`.
+
+    ``findings`` are those of the data set if ``complete`` is true at its end. Its pixel data begin
+    at ``start``.
+    """
+
+    def __init__(self, findings: Findings, head: bytes, length: int) -> None:
+        """``head`` precedes the pixel data, which have ``length`` bytes."""
+        assert findings.plan is not None
+        self.findings = findings
+        self.start = len(head)
+        self._head = head
+        self._left = length
+        self._plan = findings.plan
+        self._word = self._plan.pieces[-1]
+        self._written = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether as many bytes have come in as there should be."""
+        return not self._left
+
+    def opening(self) -> bytes:
+        """Return what is written before the pixel data."""
+        before, start = self._plan.pieces[-4:-2]
+        ahead = Plan(self._plan.literals[:before], self._plan.pieces[:-4], 0)
+        return b"".join((*encoding.parts(self._head, ahead), self._head[start:]))
+
+    def next(self, views: list[memoryview]) -> Iterator[list[memoryview]] | None:
+        """Return the next bytes of the pixel data in their final form, in parts to be written.
+
+        None if they are too many; none of them is taken then.
+        """
+        size = sum(map(len, views))
+        if size > self._left:
+            return None
+        self._left -= size
+        self._written += size
+        return iter((views,)) if self._word == 1 else self._swapped(views)
+
+    def _swapped(self, views: list[memoryview]) -> Iterator[list[memoryview]]:
+        group, size = [], 0
+        for view in views:
+            group.append(swapped_words(view, self._word))
+            size += len(view)
+            if size >= _CHUNK:
+                # Not more at a time: malloc(3) would give the memory back, to be cleared anew.
+                yield group
+                group, size = [], 0
+        if group:
+            yield group
+
+    def original(self, fd: int) -> Iterator[bytes | memoryview]:
+        """Yield what has come in, made from the end of the file that it was written to.
+
+        Raises OSError.
+        """
+        yield self._head
+        end = os.fstat(fd).st_size
+        for begin in range(end - self._written, end, _CHUNK):
+            chunk = os.pread(fd, min(_CHUNK, end - begin), begin)
+            yield chunk if self._word == 1 else swapped_words(chunk, self._word)
+
+
+def foresee(first: bytes, transfer_syntax: str, output: OutputOptions) -> Foreseen | None:
+    """Foresee the form of a data set from its first bytes.
+
+    None if these do not tell, and for what is to be deflated or filled up.
+    """
+    place = _pixel_length_at(first, transfer_syntax)
+    if place < 0 or output.padding is not None or output.transfer_syntax == uids.DEFLATED:
+        return None
+    head = first[: place + 4]
+    length = int.from_bytes(
+        head[place:], "big" if transfer_syntax == uids.EXPLICIT_BIG else "little"
+    )
+    if not _SMALLEST <= length < _UNDEFINED:
+        return None
+    end = len(head) + length
+    try:
+        found = examine(head, 0, end, transfer_syntax, output)
+    except (DataSetError, IndexError, error):
+        return None
+    plan = found.plan
+    # Were it an item's pixel data, something would be missing behind them. And odd lengths, which
+    # would have fragments end inside a word, are warned of.
+    if plan is None or found.warnings or not found.has_pixel_data or found.encapsulated:
+        return None
+    if len(plan.pieces) < 4:
+        return None
+    before, start, stop, word = plan.pieces[-4:]
+    if stop != end or before != len(plan.literals):
+        return None
+    if (word != 1 or start > len(head)) and (word != 2 or start != len(head)):
+        return None
+    return Foreseen(found, head, length)
+
+
+def _pixel_length_at(first: bytes, transfer_syntax: str) -> int:
+    """Return where the length of pixel data seems to stand, -1 if it stands nowhere."""
+    if transfer_syntax == uids.IMPLICIT_LITTLE:
+        marks = _IMPLICIT_MARKS
+    else:
+        marks = _BIG_MARKS if transfer_syntax == uids.EXPLICIT_BIG else _LITTLE_MARKS
+    for mark in marks:
+        place = first.rfind(mark, 0, FIRST)
+        if 0 <= place <= len(first) - len(mark) - 4:
+            return place + len(mark)
+    return -1
