@@ -34,7 +34,7 @@ def inspect(
     end = len(data) if end is None else end
     found = None
     if type(data) is bytes and not start and end == len(data) <= shapes.LONGEST:
-        found = shapes.scan(data, transfer_syntax, output)
+        found = shapes.scan(data, end, transfer_syntax, output)
     elif plainscan.eligible(transfer_syntax, output):
         found = plainscan.scan(data, start, end, transfer_syntax, output)
     if found is not None:

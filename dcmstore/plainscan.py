@@ -107,7 +107,8 @@ def scan(
 ) -> Findings | None:
     """Return the findings of a data set that needs no change and no comment, else None.
 
-    Its values are added to ``values``, but for the fragments of encapsulated pixel data.
+    ``data`` may break off before ``end``; None if there is anything to look at behind. The values
+    are added to ``values``, but for the fragments of encapsulated pixel data.
     """
     try:
         return _scan(data, start, end, transfer_syntax, output, values)

@@ -11,9 +11,10 @@ from struct import Struct
 from dcmstore import plainscan
 from dcmstore.dataset import Findings, OutputOptions
 
-LONGEST = 1 << 13
-"""Bytes of a data set that is remembered; in longer ones the elements cost little of the time."""
+LONGEST = 1 << 14
+"""Bytes of a data set, or of its beginning, that are looked at."""
 _MOST = 32
+_LONGEST_HEAD = 1 << 12
 
 # Two bytes at the end of a text that no text may end with: it would lose some of them.
 _BAD_ENDS = frozenset((b"  ", b"\0 ", *(bytes((byte, 0)) for byte in range(256))))
@@ -21,15 +22,20 @@ _BETWEEN = b"\\"
 
 
 class Shape:
-    """All that data sets of one length have in common, made from one and its values."""
+    """All that data sets of one length have in common, made from one and its values.
+
+    Behind ``head`` bytes there is nothing but a value.
+    """
 
     def __init__(self, data: bytes, values: list[plainscan.Value], found: Findings) -> None:
         mask = bytearray(b"\xff") * len(data)
         for _, start, end, _, _ in values:
+            # The last one may go on.
+            end = min(end, len(data))
             mask[start:end] = bytes(end - start)
-        self._head = mask.rfind(b"\xff") + 1
-        self._mask = int.from_bytes(mask[: self._head], "little")
-        self._fixed = int.from_bytes(data[: self._head], "little") & self._mask
+        self.head = mask.rfind(b"\xff") + 1
+        self._mask = int.from_bytes(mask[: self.head], "little")
+        self._fixed = int.from_bytes(data[: self.head], "little") & self._mask
         texts, uids = [], []
         for _, start, end, kind, _ in values:
             if kind == plainscan.UID:
@@ -45,7 +51,7 @@ class Shape:
 
     def findings(self, data: bytes) -> Findings | None:
         """Return the findings of a data set of the same length, None if its shape is another."""
-        if int.from_bytes(data[: self._head], "little") & self._mask != self._fixed:
+        if int.from_bytes(data[: self.head], "little") & self._mask != self._fixed:
             return None
         if not _BAD_ENDS.isdisjoint(self._ends.unpack_from(data)):
             return None
@@ -68,13 +74,16 @@ def _parts(places: list[tuple[int, int]]) -> Struct:
     return Struct(form)
 
 
-# By length, syntax and options; None for those that came once so far: many never come again.
-_shapes: dict[tuple[int, str, OutputOptions], Shape | None] = {}
+# By lengths, syntax and options; None for those that came once so far: many never come again.
+_shapes: dict[tuple[int, int, str, OutputOptions], Shape | None] = {}
 
 
-def scan(data: bytes, transfer_syntax: str, output: OutputOptions) -> Findings | None:
-    """Return what :func:`plainscan.scan` does for a data set that is no longer than ``LONGEST``."""
-    key = (len(data), transfer_syntax, output)
+def scan(data: bytes, end: int, transfer_syntax: str, output: OutputOptions) -> Findings | None:
+    """Return what :func:`plainscan.scan` does for a data set of ``end`` bytes.
+
+    ``data`` is all of it or its beginning, ``LONGEST`` bytes at most.
+    """
+    key = (len(data), end, transfer_syntax, output)
     shape = _shapes.get(key)
     if shape is not None:
         found = shape.findings(data)
@@ -85,10 +94,15 @@ def scan(data: bytes, transfer_syntax: str, output: OutputOptions) -> Findings |
     values: list[plainscan.Value] | None = None
     if key in _shapes and shape is None:
         values = []
-    found = plainscan.scan(data, 0, len(data), transfer_syntax, output, values)
+    found = plainscan.scan(data, 0, end, transfer_syntax, output, values)
     if found is None or found.encapsulated or shape is not None:
         return found
     if len(_shapes) == _MOST:
         del _shapes[next(iter(_shapes))]
-    _shapes[key] = None if values is None else Shape(data, values, found)
+    if values is None:
+        _shapes[key] = None
+    else:
+        made = Shape(data, values, found)
+        if made.head <= _LONGEST_HEAD:
+            _shapes[key] = made
     return found

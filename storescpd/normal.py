@@ -10,7 +10,7 @@ import os
 from functools import cache
 from typing import TYPE_CHECKING
 
-from dcmstore import command, part10, plainscan, uids
+from dcmstore import command, part10, plainscan, shapes, uids
 from dcmstore.dataset import DataSetError, Findings, TooDeep
 from dcmstore.elements import inspect
 from storescpd.rewriting import Received
@@ -43,6 +43,7 @@ class NormalIncoming(Incoming):
 
     _too_deep = ""  # why the data set is refused, if it is
     _held: int | None = None  # bytes of the data set in the buffer, None if it is not there
+    _beginning = b""  # the first fragment of a data set that may well stay as it is
     _foreseen: "Foreseen | None" = None  # what the file holds in its final form, if it does
 
     def _begin(self, file: Temporary, views: list[memoryview], last: bool) -> None:
@@ -67,9 +68,12 @@ class NormalIncoming(Incoming):
                     return
             file.write([header, whole])
             return
-        if self._transfer_syntax == uids.DEFLATED or plainscan.eligible(
-            self._transfer_syntax, self._output
-        ):
+        if self._transfer_syntax == uids.DEFLATED:
+            file.write([header, *views])
+            return
+        if plainscan.eligible(self._transfer_syntax, self._output):
+            # Nearly always all is here that the scan looks at; pixel data it passes over.
+            self._beginning = bytes(views[0][: shapes.LONGEST])
             file.write([header, *views])
             return
         if self._foresee(file, views):
@@ -135,6 +139,10 @@ class NormalIncoming(Incoming):
                 return self._foreseen.findings
             assert self._file is not None
             self._go_back(self._file, self._foreseen)
+        if self._beginning:
+            found = shapes.scan(self._beginning, self.received, self._transfer_syntax, self._output)
+            if found is not None:
+                return found
         if self._held is None:
             return super()._walk()
         self._source = Received(self._transfer_syntax, _buffer()[: self._held])

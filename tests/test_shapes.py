@@ -42,14 +42,14 @@ def plain() -> list[tuple[str, bytes]]:
 
 def remember(data: bytes, syntax: str) -> None:
     for _ in range(2):
-        assert shapes.scan(data, syntax, DEFAULT) == scanned(data, syntax)
+        assert shapes.scan(data, len(data), syntax, DEFAULT) == scanned(data, syntax)
 
 
 def test_the_third_of_a_shape_needs_no_scan(monkeypatch: pytest.MonkeyPatch) -> None:
     remember(NESTED, uids.EXPLICIT_LITTLE)
     monkeypatch.delattr(plainscan, "scan")
     other = NESTED.replace(b"Doe^Jane", b"Roe^John").replace(b"1.2.3.4\0", b"1.20.304")
-    found = shapes.scan(other, uids.EXPLICIT_LITTLE, DEFAULT)
+    found = shapes.scan(other, len(other), uids.EXPLICIT_LITTLE, DEFAULT)
     assert found is not None
     assert (found.patient_name, found.study_instance) == (b"Roe^John", "1.20.304")
     assert found.has_pixel_data
@@ -66,7 +66,10 @@ def test_a_changed_byte_anywhere() -> None:
             for byte in {0, 32, ord("."), ord("\\"), data[place] ^ 1, data[place] ^ 0x20}:
                 changed = data[:place] + bytes((byte,)) + data[place + 1 :]
                 expected = scanned(changed, syntax)
-                assert shapes.scan(changed, syntax, DEFAULT) == expected, (place, byte)
+                assert shapes.scan(changed, len(changed), syntax, DEFAULT) == expected, (
+                    place,
+                    byte,
+                )
                 seen[expected is not None] += 1
     assert min(seen.values()) > 1000
 
@@ -85,14 +88,16 @@ def test_changed_values(data: st.DataObject) -> None:
         new = data.draw(st.lists(letters, min_size=end - start, max_size=end - start))
         changed[start:end] = bytes(new)
     once = bytes(changed)
-    assert shapes.scan(once, uids.EXPLICIT_LITTLE, DEFAULT) == scanned(once, uids.EXPLICIT_LITTLE)
+    assert shapes.scan(once, len(once), uids.EXPLICIT_LITTLE, DEFAULT) == scanned(
+        once, uids.EXPLICIT_LITTLE
+    )
 
 
 def test_options_and_syntaxes_are_kept_apart() -> None:
     remember(NESTED, uids.EXPLICIT_LITTLE)
     other = OutputOptions(transfer_syntax=uids.EXPLICIT_BIG)
-    assert shapes.scan(NESTED, uids.EXPLICIT_LITTLE, other) is None
-    assert shapes.scan(NESTED, uids.EXPLICIT_BIG, DEFAULT) is None
+    assert shapes.scan(NESTED, len(NESTED), uids.EXPLICIT_LITTLE, other) is None
+    assert shapes.scan(NESTED, len(NESTED), uids.EXPLICIT_BIG, DEFAULT) is None
 
 
 def test_few_shapes_are_remembered() -> None:
@@ -100,3 +105,33 @@ def test_few_shapes_are_remembered() -> None:
         data = NESTED + element(0x7FE10010, "OB", bytes(length))
         remember(data, uids.EXPLICIT_LITTLE)
     assert len(shapes._shapes) <= 32
+
+
+def test_a_beginning_is_enough() -> None:
+    """Pixel data are passed over, here or not; nothing is said of a beginning that is too short."""
+    for syntax, data in plain():
+        expected, enough = scanned(data, syntax), 0
+        for length in {2 * (len(data) // 4), len(data) - 2, *range(0, min(len(data), 1500), 7)}:
+            for _ in range(3):
+                found = shapes.scan(data[:length], len(data), syntax, DEFAULT)
+                assert found in (None, expected)
+            enough += found is not None
+        assert enough or data is not NESTED
+    begun = NESTED[:-4]
+    for patient in (b"Doe^Jane", b"Roe^John", b"Doe^J   "):
+        for end in (len(NESTED), len(NESTED) + 2, len(NESTED) - 4):
+            other = begun.replace(b"Doe^Jane", patient)
+            whole = other + bytes(end - len(other))
+            found = shapes.scan(other, end, uids.EXPLICIT_LITTLE, DEFAULT)
+            assert found == scanned(whole, uids.EXPLICIT_LITTLE)
+
+
+def test_long_heads_are_not_remembered() -> None:
+    items = sequence(b"".join([item(element(0x00081150, "UI", "1.2.3\0"))] * 300))
+    data = IDENTITY + items + TEXTS
+    assert len(data) > 4096
+    for _ in range(3):
+        found = shapes.scan(data, len(data), uids.EXPLICIT_LITTLE, DEFAULT)
+        assert found == scanned(data, uids.EXPLICIT_LITTLE)
+        assert found is not None
+    assert list(shapes._shapes.values()) == [None]
