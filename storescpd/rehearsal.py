@@ -25,7 +25,7 @@ _TIMES = 12
 """Code is specialised when it has run eight times, or a little later."""
 
 _PATIENCE = 1.0  # seconds; nothing is waited for, since everything has been said beforehand
-_LIMIT = 16384
+_LIMIT = 4096 - 6  # fits into the smallest PDU that there is an option for
 _STORED = "1.2.840.10008.5.1.4.1.1.7"  # Secondary Capture
 _SHORT, _LONG = Struct("<HH2sH"), Struct("<HH2sHI")
 
@@ -52,14 +52,13 @@ def rehearse(service: session.Service) -> None:
         switches=None,
         tls=None,
     )
-    conversation = _conversation()
     level = logging.root.manager.disable
     logging.disable()
     try:
-        for _ in range(_TIMES):
+        for turn in range(_TIMES):
             ours, its = socket.socketpair()
             with its:
-                its.sendall(conversation)
+                its.sendall(_conversation(turn))
                 its.shutdown(socket.SHUT_WR)
                 session.serve(ours, "rehearsal", mine)
     except OSError:
@@ -88,8 +87,12 @@ def _spool() -> Folder | None:
     return None
 
 
-def _conversation() -> bytes:
-    """Return what the peer says from its request to the release, as if it knew the answers."""
+def _conversation(turn: int) -> bytes:
+    """Return what the peer says from its request to the release, as if it knew the answers.
+
+    It sends three objects: of a shape that is known by and by, of another shape in each turn, and
+    in several fragments.
+    """
     syntaxes = (uids.EXPLICIT_LITTLE, uids.IMPLICIT_LITTLE)
     request = pdu.AssociateRequest(
         called="REHEARSAL",
@@ -98,7 +101,7 @@ def _conversation() -> bytes:
             pdu.PresentationContext(1, uids.VERIFICATION, syntaxes),
             pdu.PresentationContext(3, _STORED, syntaxes),
         ),
-        max_length=_LIMIT,
+        max_length=16384,
         implementation_class=IMPLEMENTATION_CLASS_UID,
         implementation_version=IMPLEMENTATION_VERSION,
     )
@@ -106,10 +109,12 @@ def _conversation() -> bytes:
         pdu.encode(request),
         _message(1, command.EchoRequest(1, uids.VERIFICATION)),
     ]
-    for number in range(2, 4):
+    for number, (name, pixels) in enumerate(
+        (("Rehearsal", 2), ("Rehearsal" + "l" * 2 * turn, 4), ("Rehearsal", 2 * _LIMIT)), 2
+    ):
         instance = f"2.25.{number}"
         said.append(_message(3, command.StoreRequest(number, _STORED, instance)))
-        for buffers in fragments.data_pdus(3, (_data_set(instance),), _LIMIT):
+        for buffers in fragments.data_pdus(3, (_data_set(instance, name, pixels),), _LIMIT):
             said += buffers
     return b"".join([*said, pdu.encode(pdu.ReleaseRequest())])
 
@@ -118,8 +123,11 @@ def _message(context_id: int, request: command.CommandSet) -> bytes:
     return fragments.command_pdus(context_id, command.encode(request), _LIMIT)
 
 
-def _data_set(instance: str) -> bytes:
-    """Return a data set in explicit little endian with all that an ordinary one has."""
+def _data_set(instance: str, name: str, pixels: int) -> bytes:
+    """Return a data set in explicit little endian with all that an ordinary one has.
+
+    Its pixel data have so many bytes.
+    """
     item = _text(0x0008, 0x1150, b"UI", _STORED) + _text(0x0008, 0x1155, b"UI", instance)
     sequence = _LONG.pack(0x0008, 0x1140, b"SQ", 0, 8 + len(item))
     sequence += Struct("<HHI").pack(0xFFFE, 0xE000, len(item)) + item
@@ -132,10 +140,10 @@ def _data_set(instance: str) -> bytes:
             *(_text(0x0008, element, b"DA", "20000101") for element in range(0x0020, 0x0024)),
             _text(0x0008, 0x0060, b"CS", "OT"),
             sequence,
-            _text(0x0010, 0x0010, b"PN", "Rehearsal"),
+            _text(0x0010, 0x0010, b"PN", name),
             _text(0x0020, 0x000D, b"UI", "2.25.1"),
             *numbers,
-            _LONG.pack(0x7FE0, 0x0010, b"OB", 0, 2) + b"\0\0",
+            _LONG.pack(0x7FE0, 0x0010, b"OB", 0, pixels) + bytes(pixels),
         )
     )
 

@@ -60,7 +60,7 @@ class Audience:
             heard.append(event)
             if isinstance(event, pdu.AssociateAccept):
                 continue
-            if len(heard) == 4:
+            if len(heard) == 5:
                 peer.release()
         return heard
 
@@ -104,10 +104,9 @@ def test_everything_works_in_the_rehearsal(
         commands = [one.command for one in responses if isinstance(one, connection.Command)]
         assert [type(one) for one in commands] == [
             command.EchoResponse,
-            command.StoreResponse,
-            command.StoreResponse,
+            *[command.StoreResponse] * 3,
         ]
-        assert [getattr(one, "status", None) for one in commands] == [0, 0, 0]
+        assert [getattr(one, "status", None) for one in commands] == [0] * 4
     assert sorted(one.name for one in tmp_path.rglob("*")) == ["out", "profile.cfg", "spool"]
 
 
@@ -133,7 +132,7 @@ def test_without_a_place_for_files(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     rehearsal.rehearse(configured(tmp_path).service)
     heard = audience.answers()
     assert len(heard) >= 8
-    assert {len(one) for one in heard} == {5}
+    assert {len(one) for one in heard} == {6}
 
 
 def test_without_descriptors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
