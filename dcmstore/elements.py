@@ -13,7 +13,6 @@ __all__ = [
     "TooDeep",
     "inflate",
     "inspect",
-    "preload",
 ]
 
 _CHUNK = 1 << 18
@@ -42,11 +41,6 @@ def inspect(
     from dcmstore.encoding_plan import examine  # most runs meet no data set that needs it
 
     return examine(data, start, end, transfer_syntax, output)
-
-
-def preload() -> None:
-    """Import now what only data sets take that are written in another form."""
-    import dcmstore.encoding  # noqa: F401
 
 
 def inflate(source_fd: int, start: int, target_fd: int) -> int:

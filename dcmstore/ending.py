@@ -14,7 +14,9 @@ def leave(status: int) -> NoReturn:
     try:
         logging.shutdown()
         for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+            # None stands for one that was closed when the process started.
+            if stream is not None:
+                stream.flush()
     except (OSError, ValueError):
         # A full disk or a closed pipe: Python has words and a status of its own for that.
         sys.exit(status)

@@ -22,10 +22,7 @@ _BETWEEN = b"\\"
 
 
 class Shape:
-    """All that data sets of one length have in common, made from one and its values.
-
-    Behind ``head`` bytes there is nothing but a value.
-    """
+    """All that data sets of one length have in common, made from one and its values."""
 
     def __init__(self, data: bytes, values: list[plainscan.Value], found: Findings) -> None:
         mask = bytearray(b"\xff") * len(data)
@@ -33,9 +30,9 @@ class Shape:
             # The last one may go on.
             end = min(end, len(data))
             mask[start:end] = bytes(end - start)
-        self.head = mask.rfind(b"\xff") + 1
-        self._mask = int.from_bytes(mask[: self.head], "little")
-        self._fixed = int.from_bytes(data[: self.head], "little") & self._mask
+        self._head = mask.rfind(b"\xff") + 1
+        self._mask = int.from_bytes(mask[: self._head], "little")
+        self._fixed = int.from_bytes(data[: self._head], "little") & self._mask
         texts, uids = [], []
         for _, start, end, kind, _ in values:
             if kind == plainscan.UID:
@@ -51,7 +48,7 @@ class Shape:
 
     def findings(self, data: bytes) -> Findings | None:
         """Return the findings of a data set of the same length, None if its shape is another."""
-        if int.from_bytes(data[: self.head], "little") & self._mask != self._fixed:
+        if int.from_bytes(data[: self._head], "little") & self._mask != self._fixed:
             return None
         if not _BAD_ENDS.isdisjoint(self._ends.unpack_from(data)):
             return None
@@ -74,8 +71,10 @@ def _parts(places: list[tuple[int, int]]) -> Struct:
     return Struct(form)
 
 
-# By lengths, syntax and options; None for those that came once so far: many never come again.
-_shapes: dict[tuple[int, int, str, OutputOptions], Shape | None] = {}
+# What is known of a key instead of a shape: many come but once, and long heads are not worth it.
+_ONCE, _UNFIT = 1, 2
+# By lengths, syntax and options.
+_shapes: dict[tuple[int, int, str, OutputOptions], Shape | int] = {}
 
 
 def scan(data: bytes, end: int, transfer_syntax: str, output: OutputOptions) -> Findings | None:
@@ -84,25 +83,24 @@ def scan(data: bytes, end: int, transfer_syntax: str, output: OutputOptions) -> 
     ``data`` is all of it or its beginning, ``LONGEST`` bytes at most.
     """
     key = (len(data), end, transfer_syntax, output)
-    shape = _shapes.get(key)
-    if shape is not None:
-        found = shape.findings(data)
+    known = _shapes.get(key)
+    if type(known) is Shape:
+        found = known.findings(data)
         if found is not None:
             return found
     if not plainscan.eligible(transfer_syntax, output):
         return None
-    values: list[plainscan.Value] | None = None
-    if key in _shapes and shape is None:
-        values = []
-    found = plainscan.scan(data, 0, end, transfer_syntax, output, values)
-    if found is None or found.encapsulated or shape is not None:
+    values: list[plainscan.Value] = []
+    wanted = values if known == _ONCE else None
+    found = plainscan.scan(data, 0, end, transfer_syntax, output, wanted)
+    if found is None or found.encapsulated:
         return found
-    if len(_shapes) == _MOST:
-        del _shapes[next(iter(_shapes))]
-    if values is None:
-        _shapes[key] = None
-    else:
-        made = Shape(data, values, found)
-        if made.head <= _LONGEST_HEAD:
-            _shapes[key] = made
+    if known is None:
+        if len(_shapes) == _MOST:
+            del _shapes[next(iter(_shapes))]
+        _shapes[key] = _ONCE
+    elif known == _ONCE:
+        _, start, stop, _, _ = values[-1]
+        head = start if stop >= len(data) else len(data)
+        _shapes[key] = _UNFIT if head > _LONGEST_HEAD else Shape(data, values, found)
     return found

@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Iterable, Iterator
 from struct import Struct
+from struct import error as StructError
 from typing import TYPE_CHECKING, NamedTuple
 
 from dcmstore.connection import Closed, Connection, ReceivedEvent
@@ -273,10 +274,15 @@ def receive_closely(sock: socket.socket) -> None:
     """
     if sock.family not in (socket.AF_INET, socket.AF_INET6) or "TCP_BUFFER_LENGTH" in os.environ:
         return
-    info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ROUND_TRIP_AT + 4)
-    (round_trip,) = _MICROSECONDS.unpack_from(info, _ROUND_TRIP_AT)
-    if round_trip < _NEAR:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _NEAR_BUFFER)
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ROUND_TRIP_AT + 4)
+        (round_trip,) = _MICROSECONDS.unpack_from(info, _ROUND_TRIP_AT)
+        # It is 0 if the kernel had no chance to measure it.
+        if 0 < round_trip < _NEAR:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _NEAR_BUFFER)
+    except (OSError, StructError):
+        # Where there is no such option, buffers stay as they are.
+        return
 
 
 def _integer(text: str) -> int:

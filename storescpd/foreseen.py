@@ -8,12 +8,13 @@ the data set go on behind them, or break off, what came is made of what was writ
 import os
 from collections.abc import Iterator
 from struct import error
-from typing import Final
+from typing import Any, Final
 
-from dcmstore import encoding, uids
+from dcmstore import encoding, uids, vr
 from dcmstore.dataset import DataSetError, Findings, OutputOptions, Plan
-from dcmstore.encoding_plan import examine
+from dcmstore.encoding_plan import Planner, examine
 from dcmstore.values import swapped_words
+from dcmstore.walk import ELEMENT, Event
 
 FIRST: Final = 1 << 16
 """Bytes of a data set in which its pixel data must begin."""
@@ -69,16 +70,17 @@ class Foreseen:
         return iter((views,)) if self._word == 1 else self._swapped(views)
 
     def _swapped(self, views: list[memoryview]) -> Iterator[list[memoryview]]:
-        group, size = [], 0
+        group: list[memoryview] = []
+        size = 0
         for view in views:
-            group.append(swapped_words(view, self._word))
+            group.append(view)
             size += len(view)
             if size >= _CHUNK:
                 # Not more at a time: malloc(3) would give the memory back, to be cleared anew.
-                yield group
+                yield [swapped_words(b"".join(group), self._word)]
                 group, size = [], 0
         if group:
-            yield group
+            yield [swapped_words(b"".join(group), self._word)]
 
     def original(self, fd: int) -> Iterator[bytes | memoryview]:
         """Yield what has come in, made from the end of the file that it was written to.
@@ -107,23 +109,37 @@ def foresee(first: bytes, transfer_syntax: str, output: OutputOptions) -> Forese
     if not _SMALLEST <= length < _UNDEFINED:
         return None
     end = len(head) + length
+    planner: list[_Planner] = []
+
+    def make(*arguments: Any) -> _Planner:
+        planner[:] = [_Planner(*arguments)]
+        return planner[0]
+
     try:
-        found = examine(head, 0, end, transfer_syntax, output)
+        found = examine(head, 0, end, transfer_syntax, output, make)
     except (DataSetError, IndexError, error):
         return None
-    plan = found.plan
-    # Were it an item's pixel data, something would be missing behind them. And odd lengths, which
-    # would have fragments end inside a word, are warned of.
-    if plan is None or found.warnings or not found.has_pixel_data or found.encapsulated:
+    # Odd lengths, which would have fragments end inside a word, are warned of.
+    if found.plan is None or found.warnings or planner[0].sort:
         return None
-    if len(plan.pieces) < 4:
+    kind, _, number, _, start, stop = planner[0].last
+    # These are the values that nothing but their place and length is asked of.
+    if kind != ELEMENT or number not in (vr.OB, vr.OW) or (start, stop) != (len(head), end):
         return None
-    before, start, stop, word = plan.pieces[-4:]
-    if stop != end or before != len(plan.literals):
-        return None
-    if (word != 1 or start > len(head)) and (word != 2 or start != len(head)):
+    before, start, stop, word = found.plan.pieces[-4:]
+    if stop != end or before != len(found.plan.literals) or word not in (1, 2):
         return None
     return Foreseen(found, head, length)
+
+
+class _Planner(Planner):
+    """A planner that tells which element was its last."""
+
+    last: Event = (-1,) * 6
+
+    def element(self, event: Event) -> int:
+        self.last = event
+        return super().element(event)
 
 
 def _pixel_length_at(first: bytes, transfer_syntax: str) -> int:

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
-from dcmstore import cmdline, dictionary, elements
+from dcmstore import cmdline, dictionary
 from storescpd import daemon, session, sockets, title
 from storescpd.access import AccessError, Wrappers
 from storescpd.addresses import peer_name
@@ -88,6 +88,19 @@ def run(argv: Sequence[str]) -> int:
     return 1
 
 
+def preload() -> None:
+    """Import what a resident process may need, and an inetd run hardly does.
+
+    Children get it free. And once privileges are dropped, it might not be readable any more.
+    """
+    import dcmstore.encoding  # noqa: F401
+    import storescpd.events
+    import storescpd.foreseen
+    import storescpd.master
+    import storescpd.placement
+    import storescpd.rehearsal  # noqa: F401
+
+
 def _run(
     options: cmdline.Options,
     program: str,
@@ -108,6 +121,8 @@ def _run(
         own_sockets = origin.sockets(options)
         # The private key may be for root's eyes only.
         tls = load_tls(options, ask=_ask_passphrase)
+        if not options.inetd:
+            preload()
         daemon.drop_privileges(identity)
         loggers.user_is_changed()
         wrappers = _wrappers(options, program)
@@ -120,9 +135,8 @@ def _run(
         configured.tidy()
         if configured.reads_data_sets:
             if not options.inetd:
-                # Some data sets need these; children get them free.
+                # Data sets in implicit VR need it; children get it free.
                 dictionary.preload()
-                elements.preload()
             load_dictionaries()
         tell_started = _detach(options)
         if pid_file is not None:
@@ -136,7 +150,7 @@ def _run(
             if not _serve(Accepted(own_sockets[0], peer), configured, wrappers):
                 log.warning("access denied to %s", peer)
             return 0
-        from storescpd.master import Master, Settings  # an inetd run has none
+        from storescpd.master import Master, Settings
 
         settings = Settings(
             program,

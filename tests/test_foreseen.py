@@ -45,6 +45,8 @@ ITEM = item(element(0x00081150, "UI", CLASS))
 PLAIN = head() + element(0x00280010, "US", b"\2\1") + element(0x7FE00010, "OW", PIXELS)
 # Pixel data that hold what looks like a header of pixel data that end where they end.
 NESTED = PIXELS[:600] + element(0x7FE00010, "OW", PIXELS)
+SEEMING = b"1.24" + element(0x7FE00010, "OW", PIXELS[:20_002])[:-2] + b" 1"
+SHORT = head() + element(0x7FE00010, "OW", PIXELS[:10])
 DATA_SETS = {
     "plain": PLAIN,
     "bytes": head() + element(0x7FE00010, "OB", PIXELS),
@@ -66,6 +68,10 @@ DATA_SETS = {
     "odd pixel data": head() + element(0x7FE00010, "OB", PIXELS + b"\1"),
     "as if in pixel data": head() + element(0x7FE00010, "OW", NESTED),
     "as if in pixel bytes": head() + element(0x7FE00010, "OB", NESTED),
+    # What ends with pixel data, or so it seems; its UIDs have blanks in them to be removed.
+    "UID behind": SHORT + element(0x7FE11001, "UI", SEEMING),
+    "UID in an item behind": SHORT
+    + sequence(item(element(0x00080018, "UI", SEEMING)), tag=0x7FE11140),
     "words of four": head() + element(0x7FE00008, "OF", PIXELS),
 }
 

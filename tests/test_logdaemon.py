@@ -337,10 +337,7 @@ def public_folder() -> Iterator[Path]:
 
 
 # The interpreter may lie where only root can read, so what is needed late is imported early.
-IMPORTS = (
-    "encodings.idna, setproctitle, storescpd.main, storescpd.run, storescpd.master,"
-    " storescpd.rehearsal, dcmstore.encoding"
-)
+IMPORTS = "encodings.idna, setproctitle, storescpd.main"
 
 
 def start_as_nobody(folder: Path, *options: str) -> "subprocess.Popen[bytes]":

@@ -416,7 +416,7 @@ def test_no_more_processes(tmp_path: Path) -> None:
     for parent in tmp_path.parents[:2]:
         parent.chmod(0o755)
     script = (
-        "import os, resource, sys, storescpd.main as m, storescpd.master, storescpd.run;"
+        "import os, resource, sys, storescpd.main as m;"
         "resource.setrlimit(resource.RLIMIT_NPROC, (3, 3));"
         "sys.argv[0] = 'storescpd'; sys.exit(m.main())"
     )

@@ -308,10 +308,7 @@ def open_folder() -> Iterator[Path]:
 
 
 # The interpreter of a virtual environment may lie where only root can read.
-IMPORTS = (
-    "storescpd.main, storescpd.run, storescpd.master, storescpd.syslog, dcmstore.encoding,"
-    " setproctitle, dcmstore.dumps, pydicom._dicom_dict"
-)
+IMPORTS = "storescpd.main, storescpd.syslog, setproctitle, dcmstore.dumps, pydicom._dicom_dict"
 
 
 @root_only

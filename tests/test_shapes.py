@@ -134,4 +134,4 @@ def test_long_heads_are_not_remembered() -> None:
         found = shapes.scan(data, len(data), uids.EXPLICIT_LITTLE, DEFAULT)
         assert found == scanned(data, uids.EXPLICIT_LITTLE)
         assert found is not None
-    assert list(shapes._shapes.values()) == [None]
+    assert list(shapes._shapes.values()) == [shapes._UNFIT]

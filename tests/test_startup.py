@@ -183,6 +183,7 @@ NOBODY = 65534
 # The interpreter itself may lie where only root can read, so ours changes user when it is loaded.
 _DROP_ROOT = (
     "import os, sys, setproctitle, storescpd.run, storescpd.main as program;"
+    "storescpd.run.preload();"
     f"os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY});"
     "sys.argv[0] = 'storescpd'; sys.exit(program.main())"
 )
@@ -282,3 +283,13 @@ def test_end_of_a_process(full: bool) -> None:
         assert b"No space left on device" in ended.stderr
     else:
         assert (ended.returncode, ended.stdout) == (3, b"last words\n")
+
+
+@pytest.mark.parametrize("closed", [(1,), (2,), (1, 2)], ids=str)
+def test_end_without_an_output(closed: tuple[int, ...]) -> None:
+    """Who closes standard output or error wants nothing written there, and no failure."""
+    descriptors = " ".join(f"{fd}>&-" for fd in closed)
+    code = "from dcmstore.ending import leave; leave(3)"
+    command = ["sh", "-c", f'exec "$@" {descriptors}', "sh", sys.executable, "-c", code]
+    ended = subprocess.run(command, capture_output=True, timeout=PATIENCE)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (3, b"", b"")

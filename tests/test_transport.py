@@ -12,7 +12,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from harness import wire
@@ -450,7 +449,6 @@ def receive_buffer(sock: socket.socket) -> int:
 
 def test_a_near_peer_has_little_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TCP_BUFFER_LENGTH", raising=False)
-    most = int(Path("/proc/sys/net/core/rmem_max").read_text())
     with socket.create_server(("127.0.0.1", 0)) as listener:
         for near, set_here in ((1_000_000, True), (1, False)):
             monkeypatch.setattr(transport, "_NEAR", near)
@@ -459,8 +457,8 @@ def test_a_near_peer_has_little_under_way(monkeypatch: pytest.MonkeyPatch) -> No
                 with accepted:
                     before = receive_buffer(accepted)
                     transport.receive_closely(accepted)
-                    # The kernel counts its own overhead in, twice the bytes.
-                    wanted = 2 * min(1 << 18, most) if set_here else before
+                    peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 18)
+                    wanted = receive_buffer(peer) if set_here else before
                     assert receive_buffer(accepted) == wanted
                     peer.sendall(b"still there")
                     assert accepted.recv(100) == b"still there"
