@@ -45,8 +45,6 @@ ITEM = item(element(0x00081150, "UI", CLASS))
 PLAIN = head() + element(0x00280010, "US", b"\2\1") + element(0x7FE00010, "OW", PIXELS)
 # Pixel data that hold what looks like a header of pixel data that end where they end.
 NESTED = PIXELS[:600] + element(0x7FE00010, "OW", PIXELS)
-SEEMING = b"1.24" + element(0x7FE00010, "OW", PIXELS[:20_002])[:-2] + b" 1"
-SHORT = head() + element(0x7FE00010, "OW", PIXELS[:10])
 DATA_SETS = {
     "plain": PLAIN,
     "bytes": head() + element(0x7FE00010, "OB", PIXELS),
@@ -68,10 +66,6 @@ DATA_SETS = {
     "odd pixel data": head() + element(0x7FE00010, "OB", PIXELS + b"\1"),
     "as if in pixel data": head() + element(0x7FE00010, "OW", NESTED),
     "as if in pixel bytes": head() + element(0x7FE00010, "OB", NESTED),
-    # What ends with pixel data, or so it seems; its UIDs have blanks in them to be removed.
-    "UID behind": SHORT + element(0x7FE11001, "UI", SEEMING),
-    "UID in an item behind": SHORT
-    + sequence(item(element(0x00080018, "UI", SEEMING)), tag=0x7FE11140),
     "words of four": head() + element(0x7FE00008, "OF", PIXELS),
 }
 
@@ -173,6 +167,28 @@ def noting(used: list[str], method: str) -> Callable[..., object]:
         return real(*arguments)
 
     return noted
+
+
+@pytest.mark.parametrize("end", [b"12", b" 1", b"\0\0"])
+@pytest.mark.parametrize("nested", [False, True])
+def test_uid_that_looks_like_pixel_data(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, nested: bool, end: bytes
+) -> None:
+    """It is cleaned, and told of, though only its first bytes are here when it is seen."""
+    rest = b"5" * 20_001 + b"." + end
+    uid = b"1.24" + element(0x7FE00010, "OW", rest, order=">")
+    elements = (
+        element(0x00080016, "UI", CLASS, order=">")
+        + element(0x00080018, "UI", INSTANCE + "\0", order=">")
+        + element(0x7FE00010, "OW", bytes(10), order=">")
+    )
+    if nested:
+        inner = element(0x00080018, "UI", uid, order=">")
+        elements += element(0x7FE11140, "SQ", item(inner, order=">"), order=">")
+    else:
+        elements += element(0x7FE11001, "UI", uid, order=">")
+    expected = without_foresight(monkeypatch, folder, elements, BIG, OUTPUTS[BIG])
+    assert receive(folder, cut(elements, 10_000), BIG, OUTPUTS[BIG]) == expected
 
 
 @settings(deadline=None, max_examples=100)
