@@ -14,6 +14,7 @@ _ELEMENT = Struct("<HH2sH")
 _LONG = Struct("<HH2sHI")
 _GROUP_LENGTH = Struct("<HH2sHI")
 _LONG_CODES = frozenset(code for code, number in vr.BY_LITTLE.items() if vr.LONG[number])
+_LONGEST_SHORT = 0xFFFF
 MAX_META = 1 << 20
 """Bytes of a file in which its meta header has to end."""
 
@@ -113,4 +114,7 @@ def _element(element: int, name: bytes, text: str, pad: bytes) -> bytes:
     value = text.encode("latin-1", "replace")
     if len(value) & 1:
         value += pad
+    if len(value) > _LONGEST_SHORT:
+        # No UID is that long, but what a data set has in its place may be.
+        return _LONG.pack(2, element, b"UN", 0, len(value)) + value
     return _ELEMENT.pack(2, element, name, len(value)) + value

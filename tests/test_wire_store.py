@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import StartReceiver
 from harness import wire
-from harness.objects import new_uid, small, split_part10
+from harness.objects import implicit, new_uid, small, split_part10
 from harness.peer import Peer
 from harness.processes import wait_until
 from harness.receivers import OURS, Receiver
@@ -50,6 +50,21 @@ def test_data_set_says_another_uid(
         # Normal mode believes the data set, bit-preserving mode the request.
         says = thing.sop_class if mode is BIT_PRESERVING else changes.get("data_class", wire.CT)
         assert content.meta[2].rstrip(b"\0").decode() == says
+
+
+def test_data_set_says_an_endless_uid(flavour: str, shared_receiver: StartReceiver) -> None:
+    """It does not fit into the meta header as a UID, and costs no more than a status."""
+    thing, uid = small(), b"1.2." + b"3" * 65_532
+    elements = implicit(SOP_CLASS, wire.CT, pad=b"\0") + implicit(SOP_INSTANCE, uid)
+    thing = thing._replace(syntax=wire.IMPLICIT, data=elements)
+    receiver = shared_receiver(flavour, *QUICK, "+xi")
+    with Peer.connect(receiver.port) as peer:
+        peer.associate((1, wire.CT, (wire.IMPLICIT,)))
+        assert peer.store(thing) == peer.store(thing, 2) == MISMATCH
+        peer.release()
+    content = split_part10(receiver.stored(thing.sop_instance))
+    assert content.meta[3] == uid
+    assert content.data == thing.data
 
 
 @pytest.mark.parametrize("element", [SOP_CLASS, SOP_INSTANCE], ids=["class", "instance"])
