@@ -10,22 +10,15 @@ from collections.abc import Iterator
 from struct import error
 from typing import Any, Final
 
-from dcmstore import encoding, uids, vr
+from dcmstore import encoding, pixels, uids, vr
 from dcmstore.dataset import DataSetError, Findings, OutputOptions, Plan
 from dcmstore.encoding_plan import Planner, examine
 from dcmstore.values import swapped_words
 from dcmstore.walk import ELEMENT, Event
 
-FIRST: Final = 1 << 16
-"""Bytes of a data set in which its pixel data must begin."""
 _SMALLEST: Final = 1 << 14
 """Bytes of pixel data that are worth it; fewer might become part of what is laid out."""
 _CHUNK: Final = 1 << 16
-_UNDEFINED: Final = 0xFFFFFFFF
-# The bytes before the length of pixel data that are not encapsulated.
-_LITTLE_MARKS: Final[tuple[bytes, ...]] = (b"\xe0\x7f\x10\0OW\0\0", b"\xe0\x7f\x10\0OB\0\0")
-_BIG_MARKS: Final[tuple[bytes, ...]] = (b"\x7f\xe0\0\x10OW\0\0", b"\x7f\xe0\0\x10OB\0\0")
-_IMPLICIT_MARKS: Final[tuple[bytes, ...]] = (b"\xe0\x7f\x10\0",)
 
 
 class Foreseen:
@@ -99,16 +92,13 @@ def foresee(first: bytes, transfer_syntax: str, output: OutputOptions) -> Forese
 
     None if these do not tell, and for what is to be deflated or filled up.
     """
-    place = _pixel_length_at(first, transfer_syntax)
-    if place < 0 or output.padding is not None or output.transfer_syntax == uids.DEFLATED:
+    place = pixels.find(first, transfer_syntax)
+    if place is None or output.padding is not None or output.transfer_syntax == uids.DEFLATED:
         return None
-    head = first[: place + 4]
-    length = int.from_bytes(
-        head[place:], "big" if transfer_syntax == uids.EXPLICIT_BIG else "little"
-    )
-    if not _SMALLEST <= length < _UNDEFINED:
+    start, end = place
+    if end - start < _SMALLEST:
         return None
-    end = len(head) + length
+    head = first[:start]
     planner: list[_Planner] = []
 
     def make(*arguments: Any) -> _Planner:
@@ -122,14 +112,14 @@ def foresee(first: bytes, transfer_syntax: str, output: OutputOptions) -> Forese
     # Odd lengths, which would have fragments end inside a word, are warned of.
     if found.plan is None or found.warnings or planner[0].sort:
         return None
-    kind, _, number, _, start, stop = planner[0].last
+    kind, _, number, *last = planner[0].last
     # These are the values that nothing but their place and length is asked of.
-    if kind != ELEMENT or number not in (vr.OB, vr.OW) or (start, stop) != (len(head), end):
+    if kind != ELEMENT or number not in (vr.OB, vr.OW) or last[1:] != [start, end]:
         return None
-    before, start, stop, word = found.plan.pieces[-4:]
+    before, _, stop, word = found.plan.pieces[-4:]
     if stop != end or before != len(found.plan.literals) or word not in (1, 2):
         return None
-    return Foreseen(found, head, length)
+    return Foreseen(found, head, end - start)
 
 
 class _Planner(Planner):
@@ -140,16 +130,3 @@ class _Planner(Planner):
     def element(self, event: Event) -> int:
         self.last = event
         return super().element(event)
-
-
-def _pixel_length_at(first: bytes, transfer_syntax: str) -> int:
-    """Return where the length of pixel data seems to stand, -1 if it stands nowhere."""
-    if transfer_syntax == uids.IMPLICIT_LITTLE:
-        marks = _IMPLICIT_MARKS
-    else:
-        marks = _BIG_MARKS if transfer_syntax == uids.EXPLICIT_BIG else _LITTLE_MARKS
-    for mark in marks:
-        place = first.rfind(mark, 0, FIRST)
-        if 0 <= place <= len(first) - len(mark) - 4:
-            return place + len(mark)
-    return -1

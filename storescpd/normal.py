@@ -10,7 +10,7 @@ import os
 from functools import cache
 from typing import TYPE_CHECKING
 
-from dcmstore import command, part10, plainscan, shapes, uids
+from dcmstore import command, part10, pixels, plainscan, shapes, uids
 from dcmstore.dataset import DataSetError, Findings, TooDeep
 from dcmstore.elements import inspect
 from storescpd.rewriting import Received
@@ -44,6 +44,8 @@ class NormalIncoming(Incoming):
     _too_deep = ""  # why the data set is refused, if it is
     _held: int | None = None  # bytes of the data set in the buffer, None if it is not there
     _beginning = b""  # the first fragment of a data set that may well stay as it is
+    _findings_at_end: Findings | None = None  # those of the data set if it ends at ``_end``
+    _end = 0
     _foreseen: "Foreseen | None" = None  # what the file holds in its final form, if it does
 
     def _begin(self, file: Temporary, views: list[memoryview], last: bool) -> None:
@@ -74,7 +76,8 @@ class NormalIncoming(Incoming):
         if plainscan.eligible(self._transfer_syntax, self._output):
             # Nearly always all is here that the scan looks at; pixel data it passes over.
             self._beginning = bytes(views[0][: shapes.LONGEST])
-            file.write([header, *views])
+            if self._looks_plain() or not self._foresee(file, views):
+                file.write([header, *views])
             return
         if self._foresee(file, views):
             return
@@ -94,12 +97,24 @@ class NormalIncoming(Incoming):
         if self._held is not None:
             self._hold(views)
 
+    def _looks_plain(self) -> bool:
+        """Tell whether the data set may stay as it is, should it end with its pixel data."""
+        place = pixels.find(self._beginning, self._transfer_syntax)
+        if place is None:
+            # Nobody knows.
+            return True
+        self._end = place.end
+        self._findings_at_end = shapes.scan(
+            self._beginning, self._end, self._transfer_syntax, self._output
+        )
+        return self._findings_at_end is not None
+
     def _foresee(self, file: Temporary, views: list[memoryview]) -> bool:
         """Write the first fragments in their final form, if that can be foreseen."""
         from storescpd import foreseen
 
         count = size = 0
-        while count < len(views) and size < foreseen.FIRST:
+        while count < len(views) and size < pixels.FIRST:
             size += len(views[count])
             count += 1
         first = b"".join(views[:count])
@@ -139,6 +154,8 @@ class NormalIncoming(Incoming):
                 return self._foreseen.findings
             assert self._file is not None
             self._go_back(self._file, self._foreseen)
+        if self._findings_at_end is not None and self.received == self._end:
+            return self._findings_at_end
         if self._beginning:
             found = shapes.scan(self._beginning, self.received, self._transfer_syntax, self._output)
             if found is not None:

@@ -122,7 +122,7 @@ def folder(tmp_path: Path) -> Folder:
     return Folder(str(tmp_path))
 
 
-@pytest.mark.parametrize("output", [OUTPUTS[LITTLE], UNDEFINED, TO_IMPLICIT])
+@pytest.mark.parametrize("output", [OutputOptions(), OUTPUTS[LITTLE], UNDEFINED, TO_IMPLICIT])
 @pytest.mark.parametrize("name", DATA_SETS)
 def test_the_same_as_without(
     folder: Folder, monkeypatch: pytest.MonkeyPatch, name: str, output: OutputOptions
@@ -156,6 +156,18 @@ def test_what_is_foreseen(folder: Folder, monkeypatch: pytest.MonkeyPatch, name:
         monkeypatch.setattr(normal.NormalIncoming, method, noting(used, method))
     assert receive(folder, cut(DATA_SETS[name], 60_000), LITTLE, OUTPUTS[LITTLE])[0] == SUCCESS
     assert used == GONE_BACK.get(name, [])
+
+
+@pytest.mark.parametrize("name", ["open sequence", "blanks", "plain", "bytes", "icon"])
+def test_what_is_foreseen_by_default(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """What changes is written once, and so is what does not."""
+    used: list[str] = []
+    for method in ("_rewrite", "_go_back", "_foresee"):
+        monkeypatch.setattr(normal.NormalIncoming, method, noting(used, method))
+    assert receive(folder, cut(DATA_SETS[name], 60_000), LITTLE, OutputOptions())[0] == SUCCESS
+    assert used == (["_foresee"] if name in ("open sequence", "blanks") else [])
 
 
 def noting(used: list[str], method: str) -> Callable[..., object]:
@@ -194,7 +206,7 @@ def test_uid_that_looks_like_pixel_data(
 @settings(deadline=None, max_examples=100)
 @given(
     st.sampled_from([name for name in DATA_SETS if name != "encapsulated"]),
-    st.sampled_from([OUTPUTS[LITTLE], UNDEFINED, TO_IMPLICIT]),
+    st.sampled_from([OutputOptions(), OUTPUTS[LITTLE], UNDEFINED, TO_IMPLICIT]),
     st.lists(st.integers(0, 100_000), max_size=6),
 )
 def test_any_cuts(
