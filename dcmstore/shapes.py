@@ -1,4 +1,4 @@
-"""Small data sets that differ from earlier ones by their values only, as in a series.
+"""Data sets that differ from earlier ones by their values only, as in a series.
 
 Whether a data set has the form that the options ask for (:mod:`dcmstore.plainscan`) depends on
 all bytes but the values, and on how texts and UIDs end. Where the former are those of a data set

@@ -7,14 +7,15 @@ the data set go on behind them, or break off, what came is made of what was writ
 
 import os
 from collections.abc import Iterator
-from struct import error
+from struct import error as StructError
 from typing import Any, Final
 
-from dcmstore import encoding, pixels, uids, vr
+from dcmstore import encoding, inplace, pixels, uids, vr
 from dcmstore.dataset import DataSetError, Findings, OutputOptions, Plan
 from dcmstore.encoding_plan import Planner, examine
 from dcmstore.values import swapped_words
 from dcmstore.walk import ELEMENT, Event
+from storescpd.temporary import Temporary
 
 _SMALLEST: Final = 1 << 14
 """Bytes of pixel data that are worth it; fewer might become part of what is laid out."""
@@ -75,16 +76,19 @@ class Foreseen:
         if group:
             yield [swapped_words(b"".join(group), self._word)]
 
-    def original(self, fd: int) -> Iterator[bytes | memoryview]:
-        """Yield what has come in, made from the end of the file that it was written to.
+    def restore(self, old: Temporary, new: Temporary) -> None:
+        """Append what has come in to a file, made from the one that it was written to.
 
         Raises OSError.
         """
-        yield self._head
-        end = os.fstat(fd).st_size
-        for begin in range(end - self._written, end, _CHUNK):
-            chunk = os.pread(fd, min(_CHUNK, end - begin), begin)
-            yield chunk if self._word == 1 else swapped_words(chunk, self._word)
+        new.write((self._head,))
+        end = os.fstat(old.fd).st_size
+        start = end - self._written
+        if self._word == 1:
+            new.copy_from(old.fd, start, self._written)
+            return
+        for part in inplace.swapped_in_file(old.fd, start, end, self._word):
+            new.write((part,))
 
 
 def foresee(first: bytes, transfer_syntax: str, output: OutputOptions) -> Foreseen | None:
@@ -107,14 +111,14 @@ def foresee(first: bytes, transfer_syntax: str, output: OutputOptions) -> Forese
 
     try:
         found = examine(head, 0, end, transfer_syntax, output, make)
-    except (DataSetError, IndexError, error):
+    except (DataSetError, IndexError, StructError):
         return None
     # Odd lengths, which would have fragments end inside a word, are warned of.
     if found.plan is None or found.warnings or planner[0].sort:
         return None
-    kind, _, number, *last = planner[0].last
+    kind, _, number, _, begin, stop = planner[0].last
     # These are the values that nothing but their place and length is asked of.
-    if kind != ELEMENT or number not in (vr.OB, vr.OW) or last[1:] != [start, end]:
+    if kind != ELEMENT or number not in (vr.OB, vr.OW) or (begin, stop) != (start, end):
         return None
     before, _, stop, word = found.plan.pieces[-4:]
     if stop != end or before != len(found.plan.literals) or word not in (1, 2):

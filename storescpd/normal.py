@@ -131,8 +131,7 @@ class NormalIncoming(Incoming):
         new = self._file = Temporary(old.folder)
         try:
             new.write((self._first_header(),))
-            for part in foreseen.original(old.fd):
-                new.write((part,))
+            foreseen.restore(old, new)
         finally:
             old.discard()
         return new

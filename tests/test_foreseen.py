@@ -11,13 +11,14 @@ import pytest
 from harness import wire
 from harness.datasets import element, fragments, item, open_item, open_sequence, sequence
 from harness.objects import new_uid
+from harness.storing import normal_mode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dcmstore import uids
 from dcmstore.command import StoreRequest
 from dcmstore.dataset import DataSetError, OutputOptions
-from storescpd import foreseen, normal, storage
+from storescpd import foreseen, normal
 from storescpd.temporary import Folder
 
 SUCCESS, OUT_OF_RESOURCES = 0x0000, 0xA700
@@ -82,15 +83,7 @@ def receive(
     folder: Folder, pieces: Sequence[bytes], syntax: str, output: OutputOptions
 ) -> tuple[int, bytes]:
     """Receive one object; return the status, and what the folder holds then."""
-    options = storage.StoreOptions(
-        folder=folder,
-        spool=None,
-        bit_preserving=False,
-        meta_header=True,
-        extension="",
-        output=output,
-        store_unparseable=True,
-    )
+    options = normal_mode(folder, output, store_unparseable=True)
     incoming = normal.NormalIncoming(options, StoreRequest(1, wire.CT, INSTANCE), syntax, "TEST")
     for number, piece in enumerate(pieces):
         # As they come: several fragments at a time.
@@ -256,7 +249,7 @@ def open_files() -> list[str]:
 def test_broken_off_ends_the_association(folder: Folder) -> None:
     """As it does without foresight, unless unparseable data sets are to be kept."""
     incoming = normal.NormalIncoming(
-        storage.StoreOptions(folder, None, False, True, "", OUTPUTS[LITTLE]),
+        normal_mode(folder, OUTPUTS[LITTLE]),
         StoreRequest(1, wire.CT, new_uid()),
         LITTLE,
         "TEST",

@@ -12,6 +12,7 @@ from harness import wire
 from harness.objects import Object, explicit, new_uid, small, split_part10
 from harness.peer import Peer
 from harness.receivers import OURS
+from harness.storing import normal_mode
 from test_receive_encoding import deflated
 
 from dcmstore.command import StoreRequest
@@ -65,14 +66,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Temporary]:
 
 def received(folder: Folder, thing: Object, output: OutputOptions) -> normal.NormalIncoming:
     """Return an object of which all bytes have come in."""
-    options = storage.StoreOptions(
-        folder=folder,
-        spool=None,
-        bit_preserving=False,
-        meta_header=True,
-        extension="",
-        output=output,
-    )
+    options = normal_mode(folder, output)
     request = StoreRequest(1, thing.sop_class, thing.sop_instance)
     incoming = normal.NormalIncoming(options, request, thing.syntax, "TEST")
     whole = memoryview(thing.data)
