@@ -25,6 +25,9 @@ _AHEAD = 1 << 12
 _NEEDED = 1 << 7
 """Bytes that the walk may look at before it tells of an element: its header, and the beginnings
 of values that decide about what follows."""
+_LAST = 8
+"""Bytes at the end of a value that are read always: whoever turns the byte order looks at those
+that do not fill a word."""
 
 
 class ShorterError(OSError):
@@ -93,8 +96,9 @@ class InputFile:
     def outline(self, start: int, transfer_syntax: str) -> memoryview:
         """Return a copy for those who look at the data set that begins at ``start``.
 
-        It has holes where large values are that are neither text nor UIDs: whoever does more
-        than look at elements finds zeros there. Raises OSError, and DataSetError.
+        It has holes where large values are that are neither text nor UIDs, but for their last
+        bytes: whoever does more than look at elements finds zeros there. Raises OSError, and
+        DataSetError.
         """
         from dcmstore import walk  # few runs have a file that is large and not just as it is sent
 
@@ -110,7 +114,7 @@ class InputFile:
             kind, _, number, _, begin, end = event
             value = kind == walk.FRAGMENT or (kind == walk.ELEMENT and _is_bulk(number))
             if value and end - begin >= _WORTH_SKIPPING:
-                done = max(done, end)
+                done = max(done, end - _LAST)
             following = begin if kind in opening else end
             if following + _NEEDED > done:
                 done = self._read_into(copy, done, following + _AHEAD)

@@ -26,7 +26,7 @@ from harness.pki import Pki
 from harness.receivers import OURS
 from harness.scripted import Proposal, ScriptedReceiver
 from harness.senders import TIME_LIMIT, finish
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from dcmstore import elements, uids
@@ -88,6 +88,7 @@ def test_corpus_as_if_it_were_large(
     deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.integers(0, 1 << 32), st.sampled_from(("same", *NATIVE)), st.sampled_from(MODES))
+@example(seed=2239968, syntax=wire.BIG, output=OutputOptions())  # half a word at the end
 def test_wild_data_sets_as_if_they_were_large(
     tmp_path: Path, seed: int, syntax: str, output: OutputOptions
 ) -> None:
