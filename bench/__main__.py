@@ -13,7 +13,7 @@ from types import FrameType
 
 from bench import machine, report
 from bench.data import Data
-from bench.peers import BenchError, dcmtk_suite, our_suite
+from bench.peers import BenchError, bare_suite, dcmtk_suite, our_suite
 from bench.results import Result, results
 from bench.rows import FULL, PEERS, QUICK, rows
 from bench.trials import Setup
@@ -40,10 +40,16 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--repeat", type=int, metavar="N", help="at least so many timed runs (3)")
     made.add_argument("--json", type=Path, metavar="FILE", help="(bench/out/TIME.json)")
-    made.add_argument(
+    instead = made.add_mutually_exclusive_group()
+    instead.add_argument(
         "--self-check",
         action="store_true",
         help="DCMTK on both sides: how far from 1 the ratios come without a cause",
+    )
+    instead.add_argument(
+        "--bare",
+        action="store_true",
+        help="in our place a receiver in C that checks nothing: how far any receiver could come",
     )
     made.add_argument("--list", action="store_true", help="print the names of the rows and exit")
     return made
@@ -80,23 +86,31 @@ def main() -> int:
         wanted = re.compile(options.rows, re.IGNORECASE)
     except re.error as error:
         arguments.error(f"--rows: {error}")
-    jobs = [(row, p) for row in rows(scale) for p in PEERS if wanted.search(f"{row.name}, {p}")]
+    jobs = [
+        (row, peers)
+        for row in rows(scale)
+        for peers in PEERS
+        if wanted.search(f"{row.name}, {peers}") and (row.bare or not options.bare)
+    ]
     if not jobs:
         arguments.error(f"no row matches {options.rows}")
     if options.list:
         print("\n".join(f"{row.name}, {peers}" for row, peers in jobs))
         return 0
     signal.signal(signal.SIGTERM, interrupted)
-    try:
-        dcmtk = dcmtk_suite()
-        ours = dcmtk._replace(name="DCMTK-too") if options.self_check else our_suite()
-    except BenchError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 1
     start = time.monotonic()
     done: list[Result] = []
     with tempfile.TemporaryDirectory(prefix="bench-", dir=scratch_parent()) as name:
         scratch = Path(name)
+        try:
+            dcmtk = dcmtk_suite()
+            if options.bare:
+                ours = bare_suite(scratch)
+            else:
+                ours = dcmtk._replace(name="DCMTK-too") if options.self_check else our_suite()
+        except BenchError as error:
+            print(f"bench: {error}", file=sys.stderr)
+            return 1
         facts = machine.facts(scratch, (ours, dcmtk))
         setup = Setup(scratch, Data(scratch / "data", scale.sizes), dcmtk, False)
         done.extend(results(jobs, setup, (ours, dcmtk), repeat, say))

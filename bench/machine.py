@@ -58,6 +58,6 @@ def facts(scratch: Path, suites: tuple[Suite, Suite]) -> Facts:
         "folder": f"{scratch} ({file_system(scratch)})",
     }
     for suite in suites:
-        for program in (suite.storescp, suite.storescu):
+        for program in filter(None, (suite.storescp, suite.storescu)):
             found[program] = version(program)
     return found

@@ -70,6 +70,20 @@ def dcmtk_suite() -> Suite:
     return Suite("DCMTK", dcmtk_program("storescp"), dcmtk_program("storescu"), True)
 
 
+def bare_suite(folder: Path) -> Suite:
+    """A receiver that stores what comes and checks nothing, built in the folder; it has no sender.
+
+    Raises BenchError when there is no C compiler to build it.
+    """
+    program = folder / "bare"
+    source = Path(__file__).with_name("bare.c")
+    try:
+        subprocess.run(["cc", "-O2", "-o", program, source], check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise BenchError(f"the bare receiver cannot be built: {error}") from error
+    return Suite("bare", str(program), "", False)
+
+
 def dcmtk_program(name: str) -> str:
     for folder in os.get_exec_path():
         program = shutil.which(name, path=folder)

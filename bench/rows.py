@@ -74,7 +74,7 @@ class Row(NamedTuple):
 
     ``targets`` are what the ratio ours / DCMTK must reach for each of PEERS, or not exceed when
     the unit is a time; None asks for nothing. ``memory_limit`` (bytes of anonymous memory) holds
-    for our receiving child.
+    for our receiving child. ``bare`` rows ask for no more than a bare receiver does.
     """
 
     name: str
@@ -83,6 +83,7 @@ class Row(NamedTuple):
     start: Start
     targets: tuple[float | None, float | None]
     memory_limit: int | None = None
+    bare: bool = False
 
 
 def receive(pick: Pick, senders: int, *modes: str, secured: bool = False) -> Start:
@@ -123,10 +124,12 @@ def rows(scale: Scale) -> tuple[Row, ...]:
     rate, speed, calls = "objects/s", "MB/s", "assoc/s"
     several, limit = scale.parallel, MEMORY_LIMIT
     return (
-        Row("receive CT -B", rate, scale.ct, receive(ct, 1, "-B"), (30, 1.2)),
-        Row("receive 4 KiB -B", rate, scale.small, receive(small, 1, "-B"), (100, 1)),
-        Row(f"receive {size} -B", speed, ONE, receive(large, 1, "-B"), (3, 3), limit),
-        Row(f"receive {size} +B", speed, ONE, receive(large, 1, "+B"), (1.2, 1.2), limit),
+        Row("receive CT -B", rate, scale.ct, receive(ct, 1, "-B"), (30, 1.2), bare=True),
+        Row("receive 4 KiB -B", rate, scale.small, receive(small, 1, "-B"), (100, 1), bare=True),
+        Row(f"receive {size} -B", speed, ONE, receive(large, 1, "-B"), (3, 3), limit, bare=True),
+        Row(
+            f"receive {size} +B", speed, ONE, receive(large, 1, "+B"), (1.2, 1.2), limit, bare=True
+        ),
         Row("rewrite 100 elements -e", rate, scale.ct, receive(few, 1, "-e"), THIRD),
         Row("rewrite 10,000 elements -e", rate, scale.many, receive(many, 1, "-e"), THIRD),
         Row("rewrite 10,000 elements +ti", rate, scale.many, receive(many, 1, "+ti"), THIRD),
@@ -137,10 +140,19 @@ def rows(scale: Scale) -> tuple[Row, ...]:
         Row(f"send {size}", speed, ONE, send(large), (1.5, 1.5)),
         Row("receive CT over TLS", rate, scale.ct, receive(ct, 1, "-B", secured=True), NOTHING),
         Row("send CT over TLS", rate, scale.ct, send(ct, secured=True), NOTHING),
-        Row("C-ECHO, 1 context", calls, scale.echo, partial(echoing, contexts=1), (1, 1)),
-        Row("C-ECHO, 128 contexts", calls, scale.echo, partial(echoing, contexts=128), (1, 1)),
+        Row(
+            "C-ECHO, 1 context", calls, scale.echo, partial(echoing, contexts=1), (1, 1), bare=True
+        ),
+        Row(
+            "C-ECHO, 128 contexts",
+            calls,
+            scale.echo,
+            partial(echoing, contexts=128),
+            (1, 1),
+            bare=True,
+        ),
         Row("inetd, one C-ECHO", "ms", scale.inetd, superserving, (1, None)),
-        Row("1 sender, 4 KiB", rate, several, receive(small, 1, "-B"), NOTHING),
-        Row("8 senders, 4 KiB", rate, several, receive(small, 8, "-B"), (10, 1)),
-        Row("32 senders, 4 KiB", rate, several, receive(small, 32, "-B"), (10, 1)),
+        Row("1 sender, 4 KiB", rate, several, receive(small, 1, "-B"), NOTHING, bare=True),
+        Row("8 senders, 4 KiB", rate, several, receive(small, 8, "-B"), (10, 1), bare=True),
+        Row("32 senders, 4 KiB", rate, several, receive(small, 32, "-B"), (10, 1), bare=True),
     )

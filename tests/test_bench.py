@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -128,6 +129,25 @@ def test_rows_run_with_the_reference_on_both_sides(reference: str, tmp_path: Pat
         assert [side["suite"] for side in row["sides"]] == ["DCMTK-too", "DCMTK"]
         assert all(side["median"] > 0 for side in row["sides"])
         assert row["row"] in done.stdout
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
+def test_rows_run_with_a_bare_receiver(reference: str, tmp_path: Path) -> None:
+    out = tmp_path / "bench.json"
+    rows = "(receive 4 KiB|receive.*MiB -B|rewrite|C-ECHO, 1 |^8 senders).*NODELAY"
+    done = bench("--quick", "--bare", "--rows", rows, "--json", str(out))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    results = json.loads(out.read_text())["results"]
+    assert [row["row"] for row in results] == [
+        "receive 4 KiB -B",
+        "receive 64 MiB -B",
+        "C-ECHO, 1 context",
+        "8 senders, 4 KiB",
+    ]
+    for row in results:
+        assert row["error"] == ""
+        assert [side["suite"] for side in row["sides"]] == ["bare", "DCMTK"]
 
 
 def test_an_unknown_row_is_a_usage_error() -> None:
