@@ -305,7 +305,7 @@ CASES = {
     "byte order": (native(), ("-xb", "+C"), 12),
     "byte order, not that large": (native(1 << 20), ("-xb", "+C"), 4),
     "deflated": (native(), ("-xd", "+C", "+cl", "1"), 12),
-    "new identity": (native(), ("+II",), 4),
+    "new identity": (native(), ("+II",), 5),
 }
 
 
