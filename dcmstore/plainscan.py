@@ -194,9 +194,10 @@ def _scan(
                         limit = boundary
                     elif values is not None:
                         values.append((tag, pos - length, pos, kind, depth))
+            elif not element:
+                # A group length of another VR than UL.
+                return None
             elif kind == _SEQUENCE:
-                if not element:
-                    return None
                 if length:
                     if not depth and tag < _SOP_INSTANCE:
                         return None

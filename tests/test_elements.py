@@ -177,6 +177,7 @@ def test_other_values_stand_in_the_data_set_itself() -> None:
         (sequence(item(PN, 30)) + LO, "wrong length of (0008,1140)"),
         (element(0x00100000, "UL", b"abcd") + PN, "wrong group length in (0010,0000)"),
         (element(0x00100000, "US", b"abcd") + PN, "VR of group length (0010,0000)"),
+        (element(0x00100000, "IS", "10") + PN, "VR of group length (0010,0000)"),
         (element(0x00100000, "UL", b"") + PN, "form of group length (0010,0000)"),
         (element(0xFFFCFFFC, "OB", b"ab"), "padding element (fffc,fffc)"),
         (element(0x00100010, "z-", "AB"), "header of (0010,0010)"),

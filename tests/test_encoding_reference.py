@@ -210,6 +210,8 @@ NASTY: dict[str, tuple[str, bytes]] = {
     "group length wrong": (EXPLICIT, GROUP_LENGTH + PN + LO),
     "group length misplaced": (EXPLICIT, PN + GROUP_LENGTH + LO),
     "group length of another VR": (EXPLICIT, element(0x00100000, "US", b"abcd") + PN),
+    "group length as text": (EXPLICIT, element(0x00100000, "IS", "10") + PN),
+    "group length as UID": (EXPLICIT, element(0x00100000, "UI", "") + PN),
     "group length as sequence": (EXPLICIT, sequence(item(PN), 0x00100000) + PN),
     "group length empty": (EXPLICIT, element(0x00100000, "UL", b"") + PN),
     "group length of two bytes": (
