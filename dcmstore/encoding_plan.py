@@ -279,6 +279,9 @@ class Planner(Elements):
         value = b""
         if vr.TEXT[number] or number == vr.UI:
             value = bytes(self.data[start : min(end, start + _LONGEST_SOUGHT)])
+        if number == vr.UI:
+            # Blanks inside are no part of a UID, though they are of a text in its place.
+            value = padded_uid(value)
         if tag in _SOP_UIDS:
             if tag not in level.best or tag < level.best[tag][0]:
                 level.best[tag] = (tag, value)
@@ -327,7 +330,7 @@ class Planner(Elements):
 
 
 def _uid(value: bytes) -> str:
-    return padded_uid(value).rstrip(b"\0").decode("latin-1")
+    return value.rstrip(b" \0").decode("latin-1")
 
 
 def _adopt(best: Best, inner: Best, holder: int) -> None:

@@ -23,8 +23,14 @@ _PADDING = 0xFFFCFFFC
 _ITEM, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE0DD
 # Tags below group 0008 do not belong into a data set: the slow walk has a word for each.
 _BEFORE_FIRST = 0x0007FFFF
-REPORTED = (0x00080005, 0x00080016, 0x00080018, 0x00100010, 0x0020000D)
-"""The elements whose values are reported, ascending."""
+REPORTED = {
+    0x00080005: TEXT,
+    0x00080016: UID,
+    0x00080018: UID,
+    0x00100010: TEXT,
+    0x0020000D: UID,
+}
+"""The elements whose values are reported, ascending, and the kind that each is of."""
 _WANTED = (*REPORTED, _PIXEL_DATA, _NEVER)
 # What a frame on the stack waits for: the end of an item, or that of a group.
 _IN_ITEM, _IN_GROUP = 0, 1
@@ -231,7 +237,7 @@ def _scan(
                     want = next(wanted)
                 if tag == want:
                     if tag != _PIXEL_DATA:
-                        if kind > 0 or kind == _SEQUENCE:
+                        if kind != REPORTED[tag]:
                             return None
                         found[tag] = bytes(data[pos - length : pos])
                     elif encapsulated and not fragments:

@@ -101,7 +101,7 @@ class Replacer(Planner):
         if number == vr.UI:
             self.cleaned(tag, start, end)  # which may have a word to say about the old value
         del self.refusals[tag]
-        self._new[tag] = value
+        self._new[tag] = padded_uid(value) if number == vr.UI else value
         self.differs("new value for", tag)
         size = self.header(tag, written, len(value)) + len(value)
         self.literal(value)

@@ -4,14 +4,18 @@ import mmap
 import os
 import struct
 import zlib
+from itertools import product
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from harness import corpus, wire
 from harness.datasets import (
+    BINARY,
     IDENTITY,
     PIXEL_DATA,
     SEQUENCE_END,
+    TEXT,
     UNDEFINED,
     bare,
     element,
@@ -141,6 +145,7 @@ CLASS, INSTANCE = element(0x00080016, "UI", "1.7\0"), element(0x00080018, "UI", 
         pytest.param(
             CLASS + element(0x00080018, "UI", " 1 .8\0"), ("1.7", "1.8"), id="with blanks"
         ),
+        pytest.param(CLASS + element(0x00080018, "SH", " 1 .8 "), ("1.7", " 1 .8"), id="text"),
         pytest.param(CLASS + element(0x00080018, "UN", "1.8\0"), ("1.7", ""), id="not as text"),
     ],
 )
@@ -413,6 +418,35 @@ def test_the_quick_scan_finds_what_the_slow_walk_finds() -> None:
             taken += 1
             assert quick == examine(memoryview(data), 0, len(data), syntax, DEFAULT)
     assert taken > 60
+
+
+@pytest.mark.parametrize("group_length", ["recalc", "remove"])
+def test_no_vr_misleads_the_quick_scan(group_length: Literal["recalc", "remove"]) -> None:
+    """Every VR in the place of another, where an element means something to the scan."""
+    output = OutputOptions(group_length=group_length)
+    plain = {
+        0x00080005: element(0x00080005, "CS", "ISO_IR 100"),
+        0x00080016: element(0x00080016, "UI", "1.2\0"),
+        0x00080018: element(0x00080018, "UI", "1.2.3\0"),
+        0x00100010: PN,
+        0x00100020: LO,
+        0x0020000D: STUDY,
+    }
+    taken = refused = 0
+    for tag, name, value in product(
+        (0x00080000, *plain, 0x00200000, 0x00270000),
+        (*TEXT, *BINARY, "UI", "SQ"),
+        ("", "12", "1 2 ", " 1.2", "1\\23", "1.2\0", "\x0c\0\0\0", "12345678"),
+    ):
+        elements = plain | {tag: element(tag, name, value)}
+        data = b"".join(elements[tag] for tag in sorted(elements))
+        quick = plainscan.scan(data, 0, len(data), uids.EXPLICIT_LITTLE, output)
+        if quick is None:
+            refused += 1
+            continue
+        taken += 1
+        assert quick == examine(data, 0, len(data), uids.EXPLICIT_LITTLE, output), (name, value)
+    assert min(taken, refused) > 100
 
 
 @pytest.mark.parametrize("size", [0, 1, 10, 1 << 18, (1 << 18) + 1, 1 << 20])
