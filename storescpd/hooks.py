@@ -6,10 +6,11 @@ to the shell: everything else becomes ``_``. The same facts, unchanged, are in t
 which no shell parses: ``STORESCPD_PATH``, ``_FILE``, ``_CALLING_AET``, ``_CALLED_AET``,
 ``_PEER``, ``_SOP_CLASS``, ``_SOP_INSTANCE`` and ``_STUDY``.
 
-``#p`` is different: replacing a character of a path gives another path. It is inserted as it is,
-blanks included, so that both ``cd "#p"`` and ``cd #p`` do what they always did. A path with a
-character that a shell could act on, with or without quotes around ``#p``, is not inserted: the
-command is not run, and the log says that ``$STORESCPD_PATH`` takes any path.
+``#p`` and ``#f`` are different: with another character they would name another file. They are
+inserted as they are, blanks included, so that both ``cd "#p"`` and ``cd #p`` do what they always
+did. What peers say is in file names through an allow-list already; the rest is the administrator's.
+If it has a character that a shell could act on, with or without quotes, it is not inserted: the
+command is not run, and the log says that the variable takes anything.
 """
 
 import errno
@@ -22,7 +23,6 @@ import time
 from typing import NamedTuple
 
 from dcmstore.text import printable
-from storescpd.naming import reduce
 
 log = logging.getLogger("dcmtk.apps.storescp")
 
@@ -36,6 +36,7 @@ _PATIENCE = 0.02  # seconds between two looks at running commands when there are
 _HARMLESS_PATH = re.compile(r"[\w/.,:@%+ -]*")
 _TITLE = frozenset(string.ascii_letters + string.digits + " -.:@")
 _HOST = frozenset(string.ascii_letters + string.digits + "-.:_")
+_PLACES = {"#p": "STORESCPD_PATH", "#f": "STORESCPD_FILE"}
 _VARIABLES = {"calling": "CALLING_AET", "called": "CALLED_AET"}
 _DEFAULT_SIGNALS = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 
@@ -58,7 +59,12 @@ class Facts(NamedTuple):
 
 
 class UnsafePathError(Exception):
-    """A path holds what a shell could act on."""
+    """A path or file name ``text`` holds what a shell could act on; ``mark`` stands for it."""
+
+    def __init__(self, mark: str, text: str) -> None:
+        super().__init__(text)
+        self.mark = mark
+        self.text = text
 
 
 class Hooks:
@@ -98,10 +104,12 @@ class Hooks:
             pid = _spawn(substitute(template, facts, warnings), environment(facts))
         except UnsafePathError as error:
             log.error(
-                "command of %s not run, a shell could act on characters of the path %s;"
-                ' in place of #p, "$STORESCPD_PATH" takes any path',
+                "command of %s not run, a shell could act on characters of %s;"
+                ' in place of %s, "$%s" may hold anything',
                 option,
-                printable(str(error)),
+                printable(error.text),
+                error.mark,
+                _PLACES[error.mark],
             )
             return
         except OSError as error:
@@ -131,13 +139,13 @@ def substitute(template: str, facts: Facts, warnings: list[str]) -> str:
     Adds a warning for each value that the allow-list changed. Raises UnsafePathError.
     """
     command = template
-    if "#p" in command and facts.path is not None:
-        if not _HARMLESS_PATH.fullmatch(facts.path):
-            raise UnsafePathError(facts.path)
-        command = command.replace("#p", facts.path)
     # In this order: what a value leaves in front of later text may be a placeholder again.
+    for mark, place in zip(_PLACES, (facts.path, facts.file), strict=True):
+        if mark in command and place is not None:
+            if not _HARMLESS_PATH.fullmatch(place):
+                raise UnsafePathError(mark, place)
+            command = command.replace(mark, place)
     for mark, what, value, reduced, form in (
-        ("#f", "file name", facts.file, reduce, "{}"),
         ("#a", "calling aetitle", facts.calling, _reduce_title, '"{}"'),
         ("#c", "called aetitle", facts.called, _reduce_title, '"{}"'),
         ("#r", "peer name", facts.peer, _reduce_host, "{}"),

@@ -89,12 +89,13 @@ def test_nothing_from_the_network_acts_on_the_shell(
 def test_substituted_values_are_words_without_metacharacters(
     file: str, calling: str, called: str, peer: str
 ) -> None:
-    facts = Facts("/data", file, calling, called, peer)
+    name, _ = naming.object_name("1.2", file, "")
+    facts = Facts("/data", name, calling, called, peer)
     warnings: list[str] = []
     command = substitute("run #f #a #c x#r", facts, warnings)
     plain, title, host = r"[A-Za-z0-9._-]*", r"[A-Za-z0-9 .:@_-]*", r"[A-Za-z0-9.:_-]*"
     assert re.fullmatch(f'run {plain} "{title}" "{title}" x{host}', command)
-    assert len(shlex.split(command)) == (5 if file else 4)
+    assert len(shlex.split(command)) == 5
     assert all(warning.isprintable() for warning in warnings)
     assert ("x" + peer in command) or any("peer name" in warning for warning in warnings)
 
@@ -133,6 +134,21 @@ def test_a_path_that_could_break_out_stops_the_command(
     assert "$STORESCPD_PATH" in caplog.text
     run('printf %s "$STORESCPD_PATH"', facts)
     assert capfd.readouterr().out == path
+
+
+def test_a_file_keeps_the_extension_that_the_administrator_wants(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for extension in (".dcm", " 1+ü", "~", "$x"):
+        name, _ = naming.object_name("1.2", "1.2.3", extension)
+        (tmp_path / name).write_text(f"<{extension}>")
+        run('cat "#p/#f"', FACTS._replace(path=str(tmp_path), file=name))
+    assert capfd.readouterr().out == "<.dcm>< 1+ü>"
+    assert [record.getMessage() for record in caplog.records if record.levelname != "DEBUG"] == [
+        "command of --exec-on-reception not run, a shell could act on characters of "
+        f'UNKNOWN.1.2.3{extension}; in place of #f, "$STORESCPD_FILE" may hold anything'
+        for extension in ("~", "$x")
+    ]
 
 
 def test_the_environment_carries_the_facts_unchanged(
