@@ -278,8 +278,9 @@ def _uid(elements: dict[int, bytes], element: int) -> str:
 
 
 def _clean(uid: bytes) -> bytes:
-    # Padding, and the blanks that some devices put inside, are no part of a UID.
-    return uid.replace(b" ", b"").rstrip(b"\0")
+    # Blanks that some devices put inside are no part of a UID, nor is anything behind a NUL: it may
+    # be what was left in a buffer.
+    return uid.replace(b" ", b"").partition(b"\0")[0]
 
 
 def _details(elements: dict[int, bytes]) -> tuple[tuple[int, bytes], ...]:

@@ -330,7 +330,8 @@ class Planner(Elements):
 
 
 def _uid(value: bytes) -> str:
-    return value.rstrip(b" \0").decode("latin-1")
+    # What stands behind a NUL is written, but is no part of a UID.
+    return value.partition(b"\0")[0].rstrip(b" ").decode("latin-1")
 
 
 def _adopt(best: Best, inner: Best, holder: int) -> None:

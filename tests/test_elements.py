@@ -146,6 +146,7 @@ CLASS, INSTANCE = element(0x00080016, "UI", "1.7\0"), element(0x00080018, "UI", 
             CLASS + element(0x00080018, "UI", " 1 .8\0"), ("1.7", "1.8"), id="with blanks"
         ),
         pytest.param(CLASS + element(0x00080018, "SH", " 1 .8 "), ("1.7", " 1 .8"), id="text"),
+        pytest.param(CLASS + element(0x00080018, "UI", "1.8\0.9"), ("1.7", "1.8"), id="NUL inside"),
         pytest.param(CLASS + element(0x00080018, "UN", "1.8\0"), ("1.7", ""), id="not as text"),
     ],
 )

@@ -155,6 +155,7 @@ def hand_made_cases() -> Iterator[Case]:
     odd = {
         "other instance": small(sop_instance="1.2.3", data_instance="1.2.3.4.5.6").data,
         "other class": small(sop_instance="1.2.3", data_class="1.2.3.4").data,
+        "more behind a NUL": small(sop_instance="1.2.3", data_instance="1.2.3\0left over").data,
         "no instance": small(leave_out=(0x00080018,)).data,
         "no class": small(sop_instance="1.2.3", leave_out=(0x00080016,)).data,
         "other instance, to rewrite": small(data_instance="1.2.3.4.5.6", patient="A   ").data,
@@ -164,6 +165,9 @@ def hand_made_cases() -> Iterator[Case]:
     for name, data in odd.items():
         for fragment in (16372, 64):
             yield Case(f"{name}, by {fragment}", wire.CT, "1.2.3", wire.EXPLICIT, data, fragment)
+    usual = small(sop_instance="1.2.3").data
+    yield Case("class behind a NUL", wire.CT + "\0.4", "1.2.3", wire.EXPLICIT, usual, 16372)
+    yield Case("instance behind a NUL", wire.CT, "1.2.3\0left over", wire.EXPLICIT, usual, 16372)
     for name, data in {
         "deflate stream cut": deflated(odd["other class"])[:100],
         "deflate stream of nothing": deflated(b""),
