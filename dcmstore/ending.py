@@ -1,9 +1,18 @@
 """The end of a process."""
 
-import logging
 import os
+import signal
 import sys
 from typing import NoReturn
+
+
+def let_interrupt_kill() -> None:
+    """Let Ctrl-C end the process as it ends others, and not by a traceback of Python.
+
+    To be called first of all: importing the rest is most of a start.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def leave(status: int) -> NoReturn:
@@ -11,6 +20,8 @@ def leave(status: int) -> NoReturn:
 
     That is a seventh of the time of a short run.
     """
+    import logging  # is there by now, and would only be in the way of let_interrupt_kill
+
     try:
         logging.shutdown()
         for stream in (sys.stdout, sys.stderr):

@@ -2,12 +2,13 @@
 
 from typing import NoReturn
 
-from dcmstore.ending import leave
+from dcmstore.ending import leave, let_interrupt_kill
 from storescu.main import main
 
 
 def run() -> NoReturn:
     """Run storescu with the arguments of the process, and end the process."""
+    let_interrupt_kill()
     leave(main())
 
 

@@ -16,8 +16,9 @@ from storescu.signals import Interruptible, Stopped, die_of
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run storescu with the arguments of the process; return its exit status."""
-    with Interruptible() as signals:
-        try:
+    signals = Interruptible()
+    try:
+        with signals:
             # Imports are most of a short run. They leave no garbage behind, and nothing that
             # would have to be looked through later, least of all at exit.
             gc.disable()
@@ -26,6 +27,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             gc.freeze()
             gc.enable()
             status = run(sys.argv if argv is None else argv, signals)
-        except Stopped:
-            status = 1
+    except Stopped:  # which may come in on the way out, too
+        status = 1
     return die_of(signals.number) if signals.number else status

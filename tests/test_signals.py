@@ -21,7 +21,7 @@ from harness.processes import (
     signals_pending,
     wait_until,
 )
-from harness.receivers import OURS, Receiver, assert_no_traceback
+from harness.receivers import OURS, Receiver, argv, assert_no_traceback
 
 MODES = ["--fork", "--single-process"]
 
@@ -56,6 +56,19 @@ def test_stop_during_start_up(tmp_path: Path, number: signal.Signals) -> None:
     _, stderr = process.communicate(timeout=PATIENCE)
     assert stderr == b""
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stop_before_there_is_anything_to_stop(
+    flavour: str, tmp_path: Path, number: signal.Signals
+) -> None:
+    fifo = tmp_path / "options"
+    os.mkfifo(fifo)
+    process = subprocess.Popen([*argv(flavour), f"@{fifo}"], stderr=subprocess.PIPE)
+    with fifo.open("wb"):  # the program is up and reads its command file
+        process.send_signal(number)
+        assert process.communicate(timeout=PATIENCE)[1] == b""
+    assert process.returncode == -number
 
 
 @pytest.mark.parametrize("mode", MODES)

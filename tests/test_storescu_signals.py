@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import termios
 import time
 from pathlib import Path
@@ -123,3 +124,20 @@ def test_before_anything_is_connected(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         assert process.communicate(timeout=PATIENCE)[1] == b""
     assert process.returncode == -signal.SIGINT
+
+
+@pytest.mark.parametrize("number", ENDING)
+def test_on_the_last_steps(number: signal.Signals) -> None:
+    script = (
+        "import os\n"
+        "from storescu import main\n"
+        "class Late(main.Interruptible):\n"
+        "    def __exit__(self, *error):\n"
+        f"        os.kill(os.getpid(), {int(number)})\n"
+        "        super().__exit__(*error)\n"
+        "main.Interruptible = Late\n"
+        "main.main(['storescu', '--version'])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stderr == ""
+    assert done.returncode == -number
