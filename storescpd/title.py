@@ -1,5 +1,6 @@
 """Process titles, as ps(1) shows them."""
 
+from contextlib import suppress
 from functools import cache, lru_cache
 from typing import Protocol
 
@@ -25,7 +26,9 @@ def prepare() -> None:
     """
     from setproctitle import getproctitle
 
-    getproctitle()
+    # The place is found by then, and the command line in it need not be UTF-8.
+    with suppress(UnicodeDecodeError):
+        getproctitle()
 
 
 def master(program: str, listening: str, children: int, limit: int | None) -> None:

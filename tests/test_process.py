@@ -106,6 +106,24 @@ def test_title_when_the_first_variable_of_the_environment_goes(tmp_path: Path) -
         assert process.wait(PATIENCE) == 0
 
 
+def test_command_line_that_is_not_utf8(tmp_path: Path) -> None:
+    """A folder with a name in Latin-1 is as good as another."""
+    folder = os.fsencode(tmp_path) + b"/\xfc"
+    os.mkdir(folder)
+    port = free_port()
+    process = subprocess.Popen([*argv(OURS), "--fork", "-od", folder, str(port)])
+    try:
+        wait_until(lambda: f"master [listening *:{port}" in command_line(process.pid), "the title")
+        with Peer.connect(port) as peer:
+            peer.associate()
+            assert peer.store(small()) == 0
+            peer.release()
+    finally:
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
+    assert len(os.listdir(folder)) == 1
+
+
 def test_titles_show_no_control_characters(start_receiver: StartReceiver) -> None:
     receiver = start_receiver(OURS, "--fork", "-dhl")
     with Peer.connect(receiver.port) as peer:

@@ -101,7 +101,8 @@ def signals_pending(pid: int) -> bool:
 
 def command_line(pid: int) -> str:
     """Return what ps shows for a process."""
-    return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0 ").replace(b"\0", b" ").decode()
+    line = Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0 ")
+    return os.fsdecode(line.replace(b"\0", b" "))
 
 
 def signal_session(session: int, number: signal.Signals) -> None:
