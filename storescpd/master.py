@@ -134,6 +134,7 @@ class Master:
         None when told to stop, or when idle for too long. When nobody came for ``wait`` seconds,
         ``expired`` is called, once.
         """
+        self._show()  # the title still names the last peer
         self._idle_since = time.monotonic()
         self._expiry_at = None if wait is None else self._idle_since + wait
         while not self._stopping:

@@ -94,6 +94,15 @@ def test_titles(start_receiver: StartReceiver) -> None:
     wait_until(lambda: "0/7" in command_line(receiver.pid), "the master counts down")
 
 
+def test_title_of_a_single_process(start_receiver: StartReceiver) -> None:
+    receiver = start_receiver(OURS, "-dhl")
+    with Peer.connect(receiver.port) as peer:
+        peer.associate(calling=b"CT01")
+        wait_until(lambda: "CT01" in command_line(receiver.pid), "the title names the peer")
+        peer.release()
+    wait_until(lambda: "master [" in command_line(receiver.pid), "nobody is served any more")
+
+
 def test_title_when_the_first_variable_of_the_environment_goes(tmp_path: Path) -> None:
     port = free_port()
     command = [*argv(OURS), "--fork", "+B", "-od", str(tmp_path), str(port)]
