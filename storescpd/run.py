@@ -7,7 +7,6 @@ process, or handed over by inetd on descriptor 0: from ``serve`` on there is no 
 import gc
 import logging
 import os
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -205,14 +204,10 @@ def _serve(accepted: Accepted, configured: Configured, wrappers: Wrappers | None
 
 
 def _serve_and_exit(accepted: Accepted, configured: Configured, wrappers: Wrappers | None) -> None:
-    """Serve one association in a child, which then has nothing to tidy up.
-
-    Log handlers write each line at once, so there is nothing to flush but the dots.
-    """
+    """Serve one association in a child, which then has nothing to tidy up, nor to flush."""
     status = 1
     try:
         status = 0 if _serve(accepted, configured, wrappers) else EXIT_DENIED
-        sys.stdout.flush()
     except Exception as error:
         log.critical("internal error, connection of %s ended: %r", accepted.peer, error)
     os._exit(status)

@@ -5,7 +5,7 @@ the socket came from the master, from inetd, or was accepted in this process.
 import logging
 import os
 import socket
-import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from dcmstore import command, negotiation, pdu
@@ -28,6 +28,7 @@ log = logging.getLogger("dcmtk.apps.storescp")
 net_log = logging.getLogger("dcmtk.dcmnet")
 progress_log = logging.getLogger("dcmtk.apps.storescp.progress")
 
+_STANDARD_OUTPUT = 1
 _BAD_COMMAND = PeerError("0006:0201", "DIMSE Bad command type")
 
 
@@ -326,8 +327,7 @@ class Session:
         if self._switches is not None:
             self._link.pause(self._switches.sleep_during)
         if self._dots:
-            sys.stdout.write("RECV: ")
-            sys.stdout.flush()
+            _print("RECV: ")
         if self._timed:
             self._link.set_patience(self._service.dimse_timeout)
 
@@ -337,8 +337,7 @@ class Session:
         if self._switches is not None:
             self._obey(self._switches, len(views), last)
         if self._dots:
-            sys.stdout.write("." * len(views) + ("\n" if last else ""))
-            sys.stdout.flush()
+            _print("." * len(views) + ("\n" if last else ""))
         incoming = self._incoming
         if incoming is None:
             # Only now is the transfer syntax known: that of the context the data come on.
@@ -402,3 +401,9 @@ class Session:
             self._objects,
             self._bytes,
         )
+
+
+def _print(dots: str) -> None:
+    # That nobody looks any more, or that the disk is full, is no reason not to receive.
+    with suppress(OSError):
+        os.write(_STANDARD_OUTPUT, dots.encode())

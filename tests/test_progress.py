@@ -1,11 +1,15 @@
 """Progress on stdout: a dot for each value, only where the progress logger is exactly at INFO."""
 
+import subprocess
+from pathlib import Path
+
 import pytest
 from conftest import StartReceiver
 from harness import senders, wire
 from harness.objects import small, write_part10
 from harness.peer import Peer
-from harness.processes import wait_until
+from harness.processes import PATIENCE, free_port, is_listening, wait_until
+from harness.receivers import OURS, argv
 
 
 @pytest.mark.parametrize(
@@ -33,6 +37,25 @@ def test_receiver(
     receiver.wait_for_children(0)
     # The reference's dots lie in a buffer until its child has ended.
     wait_until(lambda: receiver.stdout() == shown, f"stdout is {shown!r}")
+
+
+@pytest.mark.parametrize("mode", ["--fork", "--single-process"])
+def test_receiver_without_room_for_dots(tmp_path: Path, flavour: str, mode: str) -> None:
+    port = free_port()
+    with open("/dev/full", "w") as full:
+        command = [*argv(flavour), "-v", mode, "-od", str(tmp_path), str(port)]
+        process = subprocess.Popen(command, stdout=full, stderr=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: is_listening(port), "it listens")
+        with Peer.connect(port) as peer:
+            peer.associate()
+            assert peer.store(small()) == 0
+            peer.release()
+    finally:
+        process.terminate()
+        code = process.wait(PATIENCE)
+    if flavour == OURS:  # the reference lets itself be killed
+        assert code == 0
 
 
 @pytest.mark.parametrize(
