@@ -95,6 +95,7 @@ def main() -> int:
     if not jobs:
         arguments.error(f"no row matches {options.rows}")
     if options.list:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # head(1) may have seen enough
         print("\n".join(f"{row.name}, {peers}" for row, peers in jobs))
         return 0
     signal.signal(signal.SIGTERM, interrupted)

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -154,3 +155,18 @@ def test_an_unknown_row_is_a_usage_error() -> None:
     done = bench("--rows", "no such row")
     assert done.returncode == 2
     assert "no row matches" in done.stderr
+
+
+def test_a_reader_of_the_list_may_have_seen_enough() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "--list"],
+        cwd=TOP,
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        check=False,
+        timeout=60,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (-signal.SIGPIPE, b"")
