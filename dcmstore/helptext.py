@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import NoReturn
 
+from dcmstore.arguments import UsageError
 from dcmstore.optiontable import (
     INT_MAX,
     KEYWORD,
@@ -23,12 +24,15 @@ _SHORT_WIDTH = 6  # in a group; a sub-group is indented by two more and its colu
 
 
 def show(text: str) -> NoReturn:
-    """Write to standard output and end the program with status 0."""
+    """Write to standard output and end the program with status 0. Raises UsageError."""
     try:
         print(text, flush=True)
-    except BrokenPipeError:
-        # The reader (a pager, head) has seen enough; the exit must not flush into the pipe.
+    except OSError as error:
+        # The exit must not try that again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        # The reader of a pipe (a pager, head) has seen enough.
+        if not isinstance(error, BrokenPipeError):
+            raise UsageError(f"Cannot write to standard output: {error.strerror}") from None
     raise SystemExit(0)
 
 

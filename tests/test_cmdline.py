@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from harness.cmdlines import run
+from harness.cmdlines import error_text, run
 
 from dcmstore import cmdline
 from dcmstore.optiontable import (
@@ -298,6 +298,23 @@ def test_a_closed_pipe_ends_the_help_quietly() -> None:
     )
     os.close(writer)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("program", ["storescpd", "storescu"])
+@pytest.mark.parametrize("option", ["--help", "--version", "--list-ciphers", "--list-profiles"])
+def test_no_room_for_what_was_asked_for(program: str, option: str) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", program, option],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert done.returncode == 1
+    assert error_text(done.stderr) == "Cannot write to standard output: No space left on device"
+    assert "Traceback" not in done.stderr
 
 
 def test_a_command_file_may_stand_for_a_value(tmp_path: Path) -> None:
