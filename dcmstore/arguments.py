@@ -125,6 +125,8 @@ def _read_command_file(name: str) -> Iterator[str]:
             text = os.fsdecode(file.read())
     except (OSError, ValueError):  # a name that holds NUL is a ValueError
         raise UsageError(f"Cannot open command file '{name}'") from None
+    if "\0" in text:  # which no argument can hold
+        raise UsageError(f"NUL character in command file '{name}'")
     for match in re.finditer(_IN_COMMAND_FILE, text):
         before, double, double_end, single, single_end, plain = match.groups("")
         argument = before + double + single + plain

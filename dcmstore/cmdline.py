@@ -188,7 +188,7 @@ class _Evaluation:
             if not parameter.optional:
                 raise UsageError(f"Missing parameter {parameter.name}")
         if len(given) > len(expected) and not expected[-1].repeated:
-            raise UsageError("Too many parameters")
+            raise UsageError("Too many parameters").at(self.line.places[len(expected)])
         for index, parameter in enumerate(expected):
             value = given[index:] if parameter.repeated else given[index : index + 1]
             if value:

@@ -104,6 +104,9 @@ def _lines(path: str) -> Iterator[tuple[str, list[str]]]:
     for number, line in enumerate(text.split("\n"), 1):
         where = f"{path}:{number}"
         try:
+            # No name of a file, a user or a host can hold it, and no argument of a command line.
+            if "\0" in line:
+                raise UsageError("NUL character")
             words = list(_words(line))
         except UsageError as error:
             raise error.at(where) from None

@@ -317,6 +317,13 @@ def test_no_room_for_what_was_asked_for(program: str, option: str) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_a_command_file_with_what_no_argument_holds(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"7\0")
+    assert (
+        run(SMALL, f"@{tmp_path}/file").error == f"NUL character in command file '{tmp_path}/file'"
+    )
+
+
 def test_a_command_file_may_stand_for_a_value(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("7 -l")
     options = run(SMALL, "-n", f"@{tmp_path}/file", "1").accepted

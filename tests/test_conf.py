@@ -79,6 +79,7 @@ def test_words(conf: Path, line: str, value: str) -> None:
         ("-aet 'CT", "unfinished quotation"),
         ('-aet "CT', "unfinished quotation"),
         ("-aet CT\\", "unfinished quotation"),
+        ("--user ro\0ot", "NUL character"),
         ("-ta 0", "Invalid value for option --acse-timeout (underflow: 0)"),
         ("-ta x", "Invalid value for option --acse-timeout (x)"),
         ("-ll loud", "Invalid log level for --log-level option"),
@@ -109,6 +110,11 @@ def test_a_wrong_value_among_several_is_the_one_that_is_named(conf: Path) -> Non
     assert parse(conf, text, "104").status is None, "only the last one counts"
     text = "--fork\n--max-associations 3\n--max-associations 0\n"
     assert parse(conf, text, "104").error.startswith(f"{conf}:3: ")
+
+
+def test_a_port_too_many_is_named(conf: Path) -> None:
+    assert parse(conf, "104\n-v\n11112\n").error == f"{conf}:3: Too many parameters"
+    assert parse(conf, "104\n", "105", "106").error == "Too many parameters"
 
 
 def test_errors_of_the_command_line_are_not_blamed_on_the_file(conf: Path) -> None:
