@@ -20,9 +20,11 @@ import re
 import signal
 import string
 import time
+from contextlib import suppress
 from typing import NamedTuple
 
 from dcmstore.text import printable
+from storescpd.signals import Breakable, Stopped
 
 log = logging.getLogger("dcmtk.apps.storescp")
 
@@ -94,12 +96,11 @@ class Hooks:
     def reap(self) -> int:
         """Collect the commands that have ended; return how many still run. Never blocks."""
         for pid in tuple(self._running):
-            self._collect(pid, os.WNOHANG)
+            self._collect(pid)
         return len(self._running)
 
     def _run(self, option: str, template: str, facts: Facts, warnings: list[str]) -> None:
-        while self.reap() >= RUNNING_MAX:
-            time.sleep(_PATIENCE)
+        self._make_room()
         try:
             pid = _spawn(substitute(template, facts, warnings), environment(facts))
         except UnsafePathError as error:
@@ -117,11 +118,24 @@ class Hooks:
             return
         self._running.add(pid)
         if self._wait:
-            self._collect(pid, 0)
+            self._wait_for(pid)
 
-    def _collect(self, pid: int, options: int) -> None:
+    def _make_room(self) -> None:
+        with suppress(Stopped):
+            while self.reap() >= RUNNING_MAX:
+                with Breakable():
+                    time.sleep(_PATIENCE)
+
+    def _wait_for(self, pid: int) -> None:
+        """Wait for a command to end, unless we are to end before: then it is left behind."""
+        # Somebody who waits for any child may have collected it.
+        with suppress(Stopped, ChildProcessError), Breakable():
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        self._collect(pid)
+
+    def _collect(self, pid: int) -> None:
         try:
-            ended, status = os.waitpid(pid, options)
+            ended, status = os.waitpid(pid, os.WNOHANG)
         except ChildProcessError:
             # Somebody who waits for any child has collected it.
             self._running.discard(pid)

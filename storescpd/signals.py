@@ -40,6 +40,7 @@ class SignalPipe:
         signal.set_wakeup_fd(-1)
         _orders.pop()
         _unread.clear()
+        _due.clear()
         os.close(self.fd)
         os.close(self._write_end)
 
@@ -60,6 +61,7 @@ class Stop:
         self._resident = resident
 
     def __enter__(self) -> "Stop":
+        _due.clear()
         _orders.append(self._record)
         _handle((*STOP_SIGNALS, signal.SIGALRM) if self._grace > 0 else STOP_SIGNALS)
         # What came after the last look into the pipe means this association, too.
@@ -79,11 +81,12 @@ class Stop:
         if gentle:
             signal.setitimer(signal.ITIMER_REAL, self._grace)
         else:
+            _due.append(number)
             self._cut()
 
 
 class Stopped(BaseException):
-    """A stop signal has come in where nothing goes on until the user has done something."""
+    """A stop signal has come in where nothing goes on until something else has been done."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -91,17 +94,32 @@ class Stopped(BaseException):
 
 
 class Breakable:
-    """Where stop signals raise ``Stopped`` at once, as at a question to the user."""
+    """Where a stop that waits for nothing raises ``Stopped`` at once.
+
+    So it is at a question to the user, and at the wait for a command, which may take for ever.
+    """
 
     def __enter__(self) -> None:
+        self._order = _orders[-1]
         _orders.append(self._stop)
         _handle(STOP_SIGNALS)
+        self._break()
 
     def __exit__(self, *_: object) -> None:
-        _orders.pop()
+        if _orders[-1] == self._stop:
+            _orders.pop()
 
     def _stop(self, number: int) -> None:
-        raise Stopped(number)
+        if self._order is die_of:
+            _due.append(number)
+        else:
+            self._order(number)
+        self._break()
+
+    def _break(self) -> None:
+        if _due:
+            _orders.pop()  # also if this comes before all of __enter__ is done
+            raise Stopped(_due[-1])
 
 
 def die_of(number: int) -> None:
@@ -113,6 +131,7 @@ def die_of(number: int) -> None:
 def _leave_to_reader(number: int) -> None:
     """Do little: the number is in the pipe, and gets there only if there is a Python handler."""
     _unread.append(number)
+    _due.append(number)
 
 
 def _pass(_number: int, _frame: FrameType | None) -> None:
@@ -124,6 +143,8 @@ _orders: list[Callable[[int], None]] = [die_of]
 _handled: set[int] = set()
 _unread: list[int] = []
 """Stop signals that nobody has read from the pipe yet."""
+_due: list[int] = []
+"""Stop signals that do not, or not any longer, wait for anything."""
 
 
 def _obey(number: int, _frame: FrameType | None) -> None:

@@ -205,6 +205,27 @@ def test_the_response_goes_first_and_the_next_message_waits(
         peer.release()
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("waits", ["-xs", "--fork"])
+def test_a_stop_does_not_wait_for_a_command(
+    start_receiver: StartReceiver, notes: Path, tmp_path: Path, waits: str, number: signal.Signals
+) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    command = f"echo begun >> {notes}; read x < {gate}; echo done >> {notes}"
+    receiver = start_receiver(OURS, *QUICK, waits, "--grace-period", "0", "-xcr", command)
+    with Peer.connect(receiver.port) as peer:
+        peer.associate()
+        assert peer.store(small()) == SUCCESS
+        wait_for_lines(notes, 1)
+        receiver.send_signal(number)
+        peer.expect(wire.ABORT)
+    assert receiver.wait() == 0
+    assert "killed" not in receiver.log()
+    gate.write_text("go on\n")
+    assert wait_for_lines(notes, 2) == ["begun", "done"]
+
+
 def test_commands_are_not_waited_for(
     flavour: str, start_receiver: StartReceiver, notes: Path, tmp_path: Path
 ) -> None:

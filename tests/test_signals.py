@@ -232,6 +232,13 @@ def test_many_signals_at_once(start_receiver: StartReceiver) -> None:
         ("with Stop(0, cut, resident=True): pass\nkill()", "-"),
         ("pipe = SignalPipe()\nwith Stop(0, cut, resident=True): pass\nkill()", "0"),
         ("pipe = SignalPipe()\npipe.close()\nkill()", "-"),
+        # Told while it waits for what may never come, or just before.
+        ("with Stop(0, cut, resident=True): wait(kill)", "cut broken 0"),
+        ("with Stop(0, cut, resident=True):\n kill()\n wait(pass_)", "cut broken 0"),
+        ("with Stop(0, cut, resident=True):\n wait(pass_)\n kill()", "waited cut 0"),
+        ("pipe = SignalPipe()\nwait(kill)\nwait(pass_)\nkill()", "broken broken 0"),
+        ("pipe = SignalPipe()\nkill()\npipe.close()\nwait(pass_)", "waited 0"),
+        ("wait(kill)", "broken 0"),
         # Told just before it serves.
         ("pipe = SignalPipe()\nkill()\nwith Stop(0, cut, resident=True): pass", "cut 0"),
         ("pipe = SignalPipe()\nkill()\npipe.read()\nwith Stop(0, cut, resident=True): pass", "0"),
@@ -241,9 +248,15 @@ def test_many_signals_at_once(start_receiver: StartReceiver) -> None:
 def test_what_a_stop_signal_means(code: str, ending: str, number: signal.Signals) -> None:
     script = (
         "import os, sys\n"
-        "from storescpd.signals import SignalPipe, Stop\n"
+        "from storescpd.signals import Breakable, SignalPipe, Stop, Stopped\n"
         f"def kill(): os.kill(os.getpid(), {int(number)})\n"
         "def cut(): sys.stdout.write('cut ')\n"
+        "def pass_(): pass\n"
+        "def wait(action):\n"
+        "    try:\n"
+        "        with Breakable(): action()\n"
+        "    except Stopped: sys.stdout.write('broken ')\n"
+        "    else: sys.stdout.write('waited ')\n"
         f"{code}\n"
         "sys.stdout.write('0')\n"
     )
@@ -251,3 +264,18 @@ def test_what_a_stop_signal_means(code: str, ending: str, number: signal.Signals
     assert done.stderr == ""
     assert done.stdout == ("" if ending == "-" else ending)
     assert done.returncode == (-number if ending == "-" else 0)
+
+
+def test_a_gentle_stop_waits_until_its_time_is_over() -> None:
+    script = (
+        "import os, signal\n"
+        "from storescpd.signals import Breakable, Stop, Stopped\n"
+        "with Stop(3600, lambda: print('cut'), resident=True):\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    with Breakable(): print('waited')\n"
+        "    try:\n"
+        "        with Breakable(): os.kill(os.getpid(), signal.SIGALRM)\n"
+        "    except Stopped: print('broken')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.stdout.split(), done.stderr) == (["waited", "cut", "broken"], "")
