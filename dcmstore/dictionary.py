@@ -112,7 +112,7 @@ def _hand_over(writer: int) -> NoReturn:
                 marshal.dump((_shared.exact, [tuple(mask) for mask in _shared.masks]), pipe)
                 status = 0
             except Exception as error:
-                pipe.write(str(error).encode())
+                pipe.write((str(error) or type(error).__name__).encode())
     finally:
         os._exit(status)
 

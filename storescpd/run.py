@@ -82,6 +82,11 @@ def run(argv: Sequence[str]) -> int:
         CheckError,
     ) as error:
         log.critical("%s", error)
+    except MemoryError:
+        log.critical("cannot go on: %s", "out of memory")
+    except OSError as error:
+        log.critical("cannot go on: %s", error.strerror or error)
+        log.debug("where it happened:", exc_info=True)
     except Stopped as stopped:
         die_of(stopped.number)
     return 1

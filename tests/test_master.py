@@ -408,6 +408,24 @@ def test_few_descriptors(tmp_path: Path) -> None:
     assert (process.returncode, stderr) == (0, b"")
 
 
+@pytest.mark.parametrize("files", range(5, 12))
+def test_too_few_descriptors_to_start(tmp_path: Path, files: int) -> None:
+    """Wherever they run out, one line says so."""
+    command = [sys.executable, "-m", "storescpd", "--idle-exit", "1", "-od", str(tmp_path)]
+    done = subprocess.run(
+        ["prlimit", f"--nofile={files}", *command, str(free_port())],
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        timeout=PATIENCE,
+    )
+    if done.returncode == 0:
+        assert (files > 8, done.stderr) == (True, "")
+    else:
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+        assert "Too many open files" in done.stderr
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user with few processes")
 def test_no_more_processes(tmp_path: Path) -> None:
     """fork(2) that fails costs a connection; the master waits, and goes on."""
