@@ -106,7 +106,8 @@ class PidFile:
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
             fd = os.open(self._path, flags, 0o644)
         except OSError as error:
-            raise DaemonError(f"cannot open pid file {self._path}: {error.strerror}") from error
+            reason = "a symbolic link" if os.path.islink(self._path) else error.strerror
+            raise DaemonError(f"cannot open pid file {self._path}: {reason}") from error
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
             raise DaemonError(f"not a pid file: {self._path}")

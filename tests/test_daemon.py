@@ -444,7 +444,9 @@ def test_other_files_are_not_overwritten(tmp_path: Path, content: str) -> None:
 def test_links_are_not_followed(tmp_path: Path) -> None:
     (tmp_path / "victim").write_text("")
     (tmp_path / "pid").symlink_to(tmp_path / "victim")
-    with pytest.raises(DaemonError, match=f"^cannot open pid file {tmp_path}/pid: "):
+    with pytest.raises(
+        DaemonError, match=f"^cannot open pid file {tmp_path}/pid: a symbolic link$"
+    ):
         PidFile(f"{tmp_path}/pid").claim()
     assert (tmp_path / "victim").read_text() == ""
 

@@ -362,6 +362,19 @@ def test_lines_are_those_of_the_code(name: str) -> None:
 SHORTENED = {"Received Echo Request", "Received Store Request", "Received Store Response"}
 
 
+@pytest.mark.parametrize("name", ["DaemonError", "DictionaryError"])
+def test_every_line_that_ends_a_start_is_told(name: str) -> None:
+    told = [line for page_name in LINES for line in lines(page_name)]
+    raised = []
+    for package in ("dcmstore", "storescpd"):
+        for path in (ROOT / package).glob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Call) and getattr(node.func, "id", "") == name:
+                    raised.append(template(node.args[0]))
+    assert raised
+    assert [text for text in raised if not any(says(text, line) for line in told)] == []
+
+
 def test_every_line_of_the_programs_is_told() -> None:
     told = [line for name in LINES for line in lines(name)]
     missing = []
