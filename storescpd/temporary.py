@@ -13,7 +13,8 @@ from contextlib import suppress
 from dcmstore.outflow import copy_range
 
 _PREFIX, _SUFFIX = ".storescpd-", ".part"
-_NO_TMPFILE = frozenset((errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL))
+# EPERM is what ext4 says of a folder that was removed; a file with a name gets the true reason.
+_NO_TMPFILE = frozenset((errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL, errno.EPERM))
 _OPEN_FILES = "/proc/self/fd"
 _NO_LINKS = frozenset((errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS))
 

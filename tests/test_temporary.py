@@ -259,6 +259,14 @@ def test_file_system_without_tmpfile(tmp_path: Path, monkeypatch: pytest.MonkeyP
     folder.close()
 
 
+def test_folder_that_was_removed(folder: Folder) -> None:
+    nameless = folder.nameless
+    os.rmdir(folder.path)
+    with pytest.raises(FileNotFoundError):
+        written(folder).publish(NAME)
+    folder.nameless = nameless  # as the fixture wants to see it
+
+
 def test_without_proc_files_have_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A nameless file could get none there, as in a bare chroot."""
     monkeypatch.setattr(temporary, "_OPEN_FILES", "/proc/not/there")
