@@ -160,7 +160,9 @@ def _current_identity() -> Identity:
         name, home = str(uid), "/"
     else:
         name, home = entry.pw_name, entry.pw_dir
-    return Identity(uid, os.getegid(), frozenset(os.getgroups()), name, home)
+    # Whether the list repeats the group itself makes no difference, and not everybody has it so.
+    gid = os.getegid()
+    return Identity(uid, gid, frozenset((gid, *os.getgroups())), name, home)
 
 
 def _user_identity(user: str, gid: int | None) -> Identity:

@@ -109,7 +109,22 @@ def test_becoming_oneself_needs_no_privilege() -> None:
     identity = check_identity(None, None)
     daemon.drop_privileges(identity)
     assert identity.uid == os.geteuid()
-    assert identity.groups == frozenset(os.getgroups())
+    assert identity.groups == frozenset((os.getegid(), *os.getgroups()))
+
+
+@root_only
+def test_becoming_oneself_without_a_list_of_groups(users: list[str]) -> None:
+    """As a container starts it."""
+    script = """
+import os
+from storescpd import daemon
+os.setgroups([])
+os.setgid(4345)
+os.setuid(4242)
+daemon.drop_privileges(daemon.check_identity(None, "other"))
+print(os.getgroups())
+"""
+    assert run(script, prefix=users) == ["[]"]
 
 
 @pytest.mark.parametrize(
