@@ -235,9 +235,12 @@ def _take_stdin() -> int:
 
     Under inetd all three are the peer's connection: a stray print would go out between two
     PDUs. Only a standard error that is the journal (systemd.exec(5), JOURNAL_STREAM) stays,
-    since no peer reads it and the log would be lost.
+    since no peer reads it and the log would be lost. All three stay if 0 is no socket: then it
+    was not inetd, and somebody wants to read what is wrong.
     """
     try:
+        if not stat.S_ISSOCK(os.fstat(0).st_mode):
+            raise SocketError("standard input is not a socket")
         fd = fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, SYSTEMD_FIRST_FD)
         null = os.open(os.devnull, os.O_RDWR)
         for standard in (0, 1, 2):
