@@ -30,6 +30,7 @@ _SHORTAGE_PAUSE = 1.0
 _SHORTAGE_LOG_INTERVAL = 60.0
 _KILL_DELAY = 5.0
 _STATUS_INTERVAL = 1.0
+_LONGEST_WAIT = 86_400.0  # poll(2) takes less than 25 days, and there are options for more
 
 # More peers than these at a time are not even told that they are rejected.
 _MOST_REJECTING = 16
@@ -216,7 +217,7 @@ class Master:
             )
             if at is not None
         ]
-        timeout = None if not due else max(0.0, min(due) - now) * 1000 + 1
+        timeout = None if not due else min(max(0.0, min(due) - now), _LONGEST_WAIT) * 1000 + 1
         return {fd for fd, _ in poller.poll(timeout)}
 
     def _accept(self, listener: socket.socket) -> Accepted | None:

@@ -16,7 +16,14 @@ from conftest import StartReceiver
 from harness import wire
 from harness.objects import small, split_part10
 from harness.peer import Peer
-from harness.processes import PATIENCE, command_line, free_port, is_listening, wait_until
+from harness.processes import (
+    PATIENCE,
+    command_line,
+    free_port,
+    is_listening,
+    signals_pending,
+    wait_until,
+)
 from harness.receivers import OURS
 
 from storescpd.throttle import Throttle
@@ -236,6 +243,26 @@ def test_idle_exit(start_receiver: StartReceiver, mode: str) -> None:
         peer.echo()
         assert receiver.process.poll() is None
         peer.release()
+    assert receiver.wait() == 0
+
+
+@pytest.mark.parametrize("mode", ["--fork", "--single-process"])
+@pytest.mark.parametrize("option", ["--idle-exit", "--grace-period"])
+def test_times_longer_than_the_kernel_waits(
+    start_receiver: StartReceiver, option: str, mode: str
+) -> None:
+    receiver = start_receiver(OURS, mode, option, str(2**31 - 1), "-dhl")
+    with Peer.connect(receiver.port) as peer:
+        peer.associate()
+        receiver.send_signal(signal.SIGTERM)
+        wait_until(lambda: not signals_pending(receiver.pid), "TERM is taken")
+        if mode == "--fork":
+            wait_until(lambda: not is_listening(receiver.port), "it stops listening")
+        if option == "--grace-period":
+            peer.echo()
+            peer.release()
+        else:
+            receiver.send_signal(signal.SIGTERM)
     assert receiver.wait() == 0
 
 
