@@ -26,6 +26,8 @@ class SignalPipe:
         _handle(STOP_SIGNALS)
         for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD):
             signal.signal(number, _pass)
+        # Whoever has started us may have blocked some (step 3 in daemon(7)).
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, MASTER_SIGNALS)
 
     def read(self) -> list[int]:
         """Return the numbers of the signals that came in, oldest first; never blocks."""

@@ -72,6 +72,20 @@ def test_stop_before_there_is_anything_to_stop(
 
 
 @pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_that_the_parent_has_blocked(
+    start_receiver: StartReceiver, mode: str, number: signal.Signals
+) -> None:
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, [number])
+    try:
+        receiver = start_receiver(OURS, mode)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)
+    receiver.send_signal(number)
+    assert receiver.wait() == 0
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_term_lets_associations_finish(start_receiver: StartReceiver, mode: str) -> None:
     receiver = start_receiver(OURS, "-v", mode, "-dhl")
     thing, later = small(pixels=50_000), small()
