@@ -15,7 +15,7 @@ import socket
 from typing import NoReturn
 
 from storescpd import accesstables
-from storescpd.signals import STOP_SIGNALS
+from storescpd.signals import STOP_SIGNALS, Breakable, Stopped
 
 log = logging.getLogger("dcmtk.apps.storescp")
 
@@ -130,10 +130,7 @@ class Wrappers:
         poller = select.poll()
         poller.register(answer, select.POLLIN)
         with open(answer, "rb", buffering=0) as pipe:
-            if not poller.poll(_DECISION_LIMIT * 1000):
-                log.warning(
-                    "access control took more than %g seconds, %s refused", _DECISION_LIMIT, address
-                )
+            if not self._is_decided(poller, address):
                 os.kill(pid, signal.SIGKILL)
                 _reap(pid, 0)
                 return False
@@ -145,6 +142,18 @@ class Wrappers:
             # lives as long as the command does.
             self._replaced.add(pid)
         return decision == _PERMITTED
+
+    def _is_decided(self, poller: select.poll, address: str) -> bool:
+        try:
+            with Breakable():
+                decided = bool(poller.poll(_DECISION_LIMIT * 1000))
+        except Stopped:
+            return False
+        if not decided:
+            log.warning(
+                "access control took more than %g seconds, %s refused", _DECISION_LIMIT, address
+            )
+        return decided
 
     def _help(self, question: int, fd: int, address: str) -> NoReturn:
         try:

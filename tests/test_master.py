@@ -340,6 +340,17 @@ def test_access_control(tmp_path: Path, mode: str) -> None:
         assert "0 rejected, 2 denied in " in daemon.log()
 
 
+def test_stop_while_a_rule_takes_its_time(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    rule = f"ALL: ALL: spawn echo asked >{tmp_path}/asked; read x <{fifo}\n"
+    with guarded(tmp_path, rule, "") as daemon, Peer.connect(daemon.port) as peer:
+        wait_until((tmp_path / "asked").exists, "the command of the rule runs")
+        daemon.stop()
+        peer.expect_closed()
+        fifo.write_text("go on\n")
+
+
 def test_denials_do_not_fill_the_log(tmp_path: Path) -> None:
     with guarded(tmp_path, "", "ALL: ALL\n", "--fork") as daemon:
         for _ in range(25):
