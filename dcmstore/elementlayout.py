@@ -4,12 +4,14 @@ from typing import Final
 
 from dcmstore import vr
 from dcmstore.headers import name
-from dcmstore.layout import INLINE, MEMORY_LIMIT, TooLarge
+from dcmstore.layout import INLINE
 from dcmstore.levels import Levels
 from dcmstore.values import padded_uid, swapped, text_end, without_spaces
 from dcmstore.walk import LITTLE_ELEMENT, Event
 
 _BLANKS: Final = b" \0"
+_LONGEST_UIDS: Final = 1 << 20
+"""Bytes of UIDs that are looked into, which takes memory; no element has more of them."""
 
 
 class Elements(Levels):
@@ -29,7 +31,7 @@ class Elements(Levels):
                     or (last == 0x20 and self.data[end - 2] in _BLANKS)
                 ):
                     stop, tail = self.trimmed(tag, start, end)
-        elif number == vr.UI:
+        elif number == vr.UI and end - start <= _LONGEST_UIDS:
             value = self.cleaned(tag, start, end)
         elif (end - start) & 1 and number != vr.OW:
             # The reference takes it for granted that OW comes in whole words.
@@ -84,8 +86,6 @@ class Elements(Levels):
 
     def cleaned(self, tag: int, start: int, end: int) -> bytes | None:
         """Return a UID value as it is written, or None if it need not change."""
-        if end - start > MEMORY_LIMIT:
-            raise TooLarge
         value = bytes(self.data[start:end])
         if len(without_spaces(value)) != len(value):
             self.walk.warn(

@@ -36,6 +36,9 @@ _WANTED = (*REPORTED, _PIXEL_DATA, _NEVER)
 _IN_ITEM, _IN_GROUP = 0, 1
 _MAX_DEPTH = 64
 UID_BYTES = b"0123456789."
+_ODD_OR_HUGE = 0xFFFF0001
+"""Bits that the length of a text must not have: what is longer than any text that is looked at as a
+whole in explicit VR would be copied into memory, and could be all that there is."""
 
 Value = tuple[int, int, int, int, int]
 """(tag, start, end, kind, depth): kinds below 0 are ``TEXT``, ``UID`` or another text."""
@@ -219,7 +222,7 @@ def _scan(
                         return None
                     last, want = _BEFORE_FIRST, _NEVER
             elif length:
-                if length & 1:
+                if length & _ODD_OR_HUGE:
                     return None
                 pos += length
                 byte = data[pos - 1]

@@ -351,12 +351,39 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     shuffled = b"".join(element(0x00090000 | n, "LO", "AB") for n in range(0xF000, 0x1000, -8))
     monkeypatch.setattr(layout, "MEMORY_LIMIT", 20_000)
     monkeypatch.setattr("dcmstore.levels.MEMORY_LIMIT", 20_000)
-    monkeypatch.setattr("dcmstore.elementlayout.MEMORY_LIMIT", 20_000)
     wide = bare(0x0020000D, " 1" * 20_000)
     for large, syntax in ((data, EXPLICIT), (shuffled, EXPLICIT), (wide, IMPLICIT)):
         found = inspect(memoryview(large), 0, syntax, DEFAULT)
         assert "too much memory" in found.unwritable
         assert found.plan is None
+
+
+@pytest.mark.parametrize("output", [DEFAULT, DEFAULT._replace(transfer_syntax=EXPLICIT)])
+@pytest.mark.parametrize("tag", [0x00080018, 0x00100010, 0x0020000D])
+def test_memory_does_not_grow_with_texts(tag: int, output: OutputOptions) -> None:
+    length = 32 << 20
+    head = struct.pack("<HHI", tag >> 16, tag & 0xFFFF, length)
+    with mmap.mmap(-1, len(head) + length) as data:
+        data[: len(head)] = head
+        for at in range(len(head), len(data), 1 << 20):
+            data[at : at + (1 << 20)] = b"1" * (1 << 20)
+        inspect(data, 0, IMPLICIT, output)  # loads the dictionary
+        tracemalloc.start()
+        try:
+            found = inspect(data, 0, IMPLICIT, output)
+            assert tracemalloc.get_traced_memory()[1] < 1 << 20
+        finally:
+            tracemalloc.stop()
+    assert not found.unwritable
+    assert "1" * 1000 in (found.sop_instance + found.study_instance + found.patient_name.decode())
+
+
+def test_an_endless_uid_is_only_padded() -> None:
+    uid = "1 " * (1 << 20) + "1"
+    data = bare(0x0020000D, uid[: 1 << 19]) + bare(0x00200052, uid)
+    assert written(data, IMPLICIT) == (
+        bare(0x0020000D, "1" * (1 << 18)) + bare(0x00200052, uid + "\0")
+    )
 
 
 @pytest.fixture
