@@ -1,6 +1,7 @@
 """Names of transfer syntaxes as log lines spell them out."""
 
 from dcmstore import uids
+from dcmstore.text import printable
 
 _BASE = "1.2.840.10008.1.2"
 _NAMES = {
@@ -48,9 +49,12 @@ _NAMES = {
 
 
 def long_name(uid: str) -> str:
-    """Return the spelt-out name of a transfer syntax, or what comes closest to it."""
+    """Return the spelt-out name of a transfer syntax, or what comes closest to it.
+
+    A peer may have accepted anything, and files may be in anything; what is returned is printable.
+    """
     if uid.startswith(_BASE):
         name = _NAMES.get(uid[len(_BASE) :])
         if name:
             return name
-    return uids.symbolic(uid) or uid
+    return uids.symbolic(uid) or printable(uid)
