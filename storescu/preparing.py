@@ -109,7 +109,11 @@ class Preparer:
         if syntax != loaded.transfer_syntax:
             ends = long_name(loaded.transfer_syntax), long_name(syntax)
             converting = f"Converting transfer syntax: {ends[0]} -> {ends[1]}"
-        problem, caution = None, ""
+            if not uids.is_transfer_syntax(syntax):
+                text = f"DIMSE Unsupported transfer syntax: {printable(syntax)}"
+                problem = LocalError("0006:0212", text)
+                return Prepared(problem, "", "", warnings, sop_class, sop_instance, converting)
+        caution = ""
         try:
             request = command.encode(StoreRequest(message_id, sop_class, sop_instance))
             first = self._connection.message(context_id, request, self._limit)

@@ -267,6 +267,23 @@ def test_garbage_instead_of_an_acceptance(file: Path) -> None:
         assert one_message(sent).count(FAILED) == 1
 
 
+@pytest.mark.parametrize("syntax", ["", "1.2.3", wire.CT])
+def test_accepted_in_a_transfer_syntax_that_is_none(
+    flavour: str, tmp_path: Path, syntax: str
+) -> None:
+    """Nobody knows how a data set would look in it, even one without pixel data."""
+    file = write_part10(tmp_path, small(leave_out=(0x7FE00010,)))
+    with ScriptedReceiver() as receiver:
+        process = senders.start(flavour, receiver.port, [file])
+        with receiver.accept() as peer:
+            proposal = Proposal(peer.expect(wire.ASSOCIATE_RQ))
+            peer.send(proposal.accept({number: syntax for number, *_ in proposal.contexts}))
+            peer.expect_abort()
+        sent = senders.finish(process)
+    assert sent.code == 1
+    assert f"0006:0212 DIMSE Unsupported transfer syntax: {syntax}" in sent.stderr
+
+
 def test_response_that_announces_a_data_set(flavour: str, file: Path) -> None:
     with ScriptedReceiver() as receiver:
         process = senders.start(flavour, receiver.port, [file])
