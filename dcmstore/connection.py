@@ -97,7 +97,7 @@ class Connection:
         self._peer_closed = False
         self._command = bytearray()
         self._command_context = 0
-        self._data_context = 0  # of the data set that is coming in; 0: not known yet
+        self._data_context = 0  # of the data set that is coming in, which is its command's
         self._in_data = False
         self._step(Event.Evt5 if acceptor else Event.Evt1)
 
@@ -327,9 +327,7 @@ class Connection:
         if not self._in_data:
             raise PeerError("0006:020d", "DIMSE: data set fragment where a command is expected")
         if context_id != self._data_context:
-            if self._data_context:
-                raise PeerError("0006:0206", "DIMSE: data set on two presentation contexts")
-            self._data_context = context_id
+            raise PeerError("0006:0206", "DIMSE: Presentation Contexts of Command and Data Differ")
         views = [self._view[at + 6 : value_end]]
         last = bool(control & pdu.LAST)
         if not last:
@@ -376,7 +374,7 @@ class Connection:
             whole = bytes(fragment)
         received = command.decode(whole)
         self._in_data = received.has_data
-        self._data_context = 0
+        self._data_context = context_id
         return Command(context_id, received)
 
 

@@ -340,7 +340,7 @@ class Session:
             _print("." * len(views) + ("\n" if last else ""))
         incoming = self._incoming
         if incoming is None:
-            # Only now is the transfer syntax known: that of the context the data come on.
+            # A request alone makes no file.
             incoming = self._incoming = self._incoming_class(
                 self._service.store,
                 request,

@@ -131,10 +131,6 @@ ACCEPTOR_SCRIPTS: dict[str, tuple[bytes, list[Seen]]] = {
             Command(3, ECHOED),
         ],
     ),
-    "data-on-another-context-than-the-command": (
-        as_command(STORE) + as_data(DATA, context=3),
-        [Command(1, STORED), Part(3, DATA, True)],
-    ),
     "empty-data-set": (
         as_command(STORE) + wire.p_data(wire.pdv(1, b"")),
         [Command(1, STORED), Part(1, b"", True)],

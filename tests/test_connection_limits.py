@@ -216,15 +216,20 @@ BROKEN = {
         "0006:0206",
         "command on two",
     ),
+    "data-on-another": (
+        as_command(STORE) + as_data(b"ab", 3),
+        "0006:0206",
+        "Command and Data Differ",
+    ),
     "data-on-two": (
         as_command(STORE) + as_data(b"ab") + as_data(b"cd", 3),
         "0006:0206",
-        "data set on two",
+        "Command and Data Differ",
     ),
     "data-on-two-in-one-pdu": (
         as_command(STORE) + wire.p_data(wire.pdv(1, b"ab", last=False), wire.pdv(3, b"cd")),
         "0006:0206",
-        "data set on two",
+        "Command and Data Differ",
     ),
     "data-first": (as_data(b"abcd"), "0006:020d", "where a command is expected"),
     "data-behind-data": (

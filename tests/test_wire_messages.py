@@ -170,6 +170,12 @@ ABORTED = [
         id="data-set-on-two-contexts",
     ),
     pytest.param(
+        _raw(_command(_store_rq()), wire.p_data(wire.pdv(5, THING.data))),
+        "",
+        "0006:0206",
+        id="data-set-on-another-context",
+    ),
+    pytest.param(
         _raw(
             wire.p_data(wire.pdv(1, _store_rq()[:50], command=True, last=False)),
             wire.p_data(wire.pdv(5, _store_rq()[50:], command=True)),
