@@ -1,7 +1,7 @@
 """DIMSE command sets to and from small records (PS3.7 sections 6.3, 9.3 and annex E).
 
-A command set is always implicit VR little endian. Unknown elements and a wrong or missing
-command group length are ignored on decoding.
+A command set is always implicit VR little endian. Unknown elements, repetitions of an element and
+a wrong or missing command group length are ignored on decoding.
 """
 
 from functools import lru_cache
@@ -139,7 +139,7 @@ def decode(data: bytes | memoryview) -> CommandSet:
         if length > end - at:
             raise PeerError("0006:020b", "DIMSE Command Parse Failed: Element exceeds the command")
         if group == 0:
-            elements[element] = data[at : at + length]
+            elements.setdefault(element, data[at : at + length])
         at += length
     field = _number(elements, _FIELD)
     has_data = _number(elements, _DATA_SET_TYPE) != NO_DATA_SET

@@ -320,6 +320,23 @@ def test_tolerated_commands(
     assert split_part10(receiver.stored(thing.sop_instance)).data == thing.data
 
 
+def test_of_a_repeated_element_the_first_counts(
+    flavour: str, shared_receiver: StartReceiver
+) -> None:
+    receiver = shared_receiver(flavour, *BIT_PRESERVING)
+    thing, other = small(), small()
+    repeated = wire.store_rq(None, other.sop_instance, message_id=9, group_length=None)
+    with Peer.connect(receiver.port) as peer:
+        peer.associate()
+        peer.send_command(wire.store_rq(thing.sop_class, thing.sop_instance) + repeated)
+        peer.send_data(thing.data)
+        response = peer.response()
+        assert response[wire.STATUS] == 0
+        assert response[wire.RESPONDED_ID] == 1
+        peer.release()
+    assert receiver.stored(thing.sop_instance).startswith(bytes(128) + b"DICM")
+
+
 def test_class_is_not_compared_with_the_context(
     flavour: str, shared_receiver: StartReceiver
 ) -> None:
