@@ -36,7 +36,7 @@ from dcmstore.walk import (
 )
 
 NO_ELEMENTS: Final = "Illegal call, perhaps wrong parameters"
-TOO_LARGE: Final = "Data set needs too much memory to be written in another form"
+TOO_LARGE: Final = "Data set takes too much memory or time to be written in another form"
 
 _FILE_HEADER: Final = 132
 _SOP_CLASS, _SOP_INSTANCE = 0x00080016, 0x00080018

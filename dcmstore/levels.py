@@ -12,6 +12,10 @@ from dcmstore.layout import MEMORY_LIMIT, Layout, TooLarge
 from dcmstore.walk import SEQUENCE, Event, Walk
 
 PADDING: Final = 0xFFFCFFFC
+MOST_MOVED: Final = 1 << 23
+"""Parts that may be moved to put levels in order, which takes some ten seconds; 256 bytes count as
+one, too. What is in an inner level moves with each one around it: thousands of times, in data sets
+made to hurt."""
 _RECORD_COST: Final = 200
 _CHUNK: Final = 1 << 16
 
@@ -106,6 +110,7 @@ class Levels(Layout):
         self.copyable = self.target is walk.syntax
         self.source_big = walk.syntax.big
         self._record_count = 0
+        self._moved = 0
 
     # Group lengths.
 
@@ -223,9 +228,12 @@ class Levels(Layout):
         self.flush()
         literals, pieces, records = self.literals, self.pieces, level.records
         base, first = level.literal, level.piece
+        self._moved += (len(pieces) - first) // 4 + (len(literals) - base) // 256
+        if self._moved > MOST_MOVED:
+            raise TooLarge
         ends = Record(0, len(literals), len(pieces), level.size, None)
         records.append(ends)
-        old, old_pieces = bytes(literals[base:]), pieces[first:]
+        old, old_pieces = bytes(memoryview(literals)[base:]), pieces[first:]
         del literals[base:], pieces[first:]
         level.size = 0
         last = -1

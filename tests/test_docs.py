@@ -14,7 +14,7 @@ from harness.pki import Pki
 from harness.receivers import OURS
 
 from bench.__main__ import parser as bench_parser
-from dcmstore import command, connection, layout, pdu, walk
+from dcmstore import command, connection, layout, levels, pdu, walk
 from storescpd import hooks
 from storescpd.options import PROGRAM as RECEIVER
 from storescu.options import PROGRAM as SENDER
@@ -152,6 +152,7 @@ def test_limits() -> None:
         ("command", command.MAX_COMMAND, "64 KiB"),
         ("nested sequences", walk.MAX_DEPTH, "4,096 levels"),
         ("plan of a data set to be encoded anew", layout.MEMORY_LIMIT, "128 MiB"),
+        ("parts moved to put nested elements in order", levels.MOST_MOVED, "8,388,608"),
         ("warnings about a data set", walk.MAX_WARNINGS, "200"),
         ("commands running at a time", hooks.RUNNING_MAX, "1,024"),
     ):

@@ -358,6 +358,19 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         assert found.plan is None
 
 
+@pytest.mark.parametrize("size", [20, 600], ids=["literals", "pieces"])
+def test_time_is_bounded(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """What is nested deeply moves with each level that is put in order."""
+    monkeypatch.setattr("dcmstore.levels.MOST_MOVED", 1000)
+    content = b"".join(element(0x00090010 + n, "LT", "A" * size) for n in range(30, 0, -1))
+    for depth, bearable in ((10, True), (100, False)):
+        data = content
+        for _ in range(depth):
+            data = open_sequence(open_item(data)) + LO + PN
+        found = inspect(memoryview(data), 0, EXPLICIT, DEFAULT)
+        assert found.unwritable == "" if bearable else "or time" in found.unwritable
+
+
 @pytest.mark.parametrize("output", [DEFAULT, DEFAULT._replace(transfer_syntax=EXPLICIT)])
 @pytest.mark.parametrize("tag", [0x00080018, 0x00100010, 0x0020000D])
 def test_memory_does_not_grow_with_texts(tag: int, output: OutputOptions) -> None:
