@@ -12,7 +12,7 @@ from harness.pki import Identity, Pki
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcmstore import certificates, der
+from dcmstore import certificates, der, tlsdetails
 from dcmstore.certificatechecks import weaknesses
 from dcmstore.certificates import Certificate
 from dcmstore.der import MalformedError
@@ -98,6 +98,15 @@ def test_names_of_many_kinds(tmp_path: Path, pki: Pki) -> None:
     parsed = certificates.parse(data)
     assert parsed.subject == subject
     assert re.fullmatch(r"\w{3} [ \d]\d \d\d:\d\d:\d\d 20[78]\d GMT", parsed.not_after)
+
+
+@pytest.mark.parametrize("size", [1, 20, 21, 2000])
+def test_serial_numbers_of_any_length(tmp_path: Path, pki: Pki, size: int) -> None:
+    assert pki.folder.is_dir(), "there is an openssl"
+    data = made(tmp_path, "serial", pki_module.EC, "-set_serial", "0x01" + "ab" * (size - 1))
+    shown = tlsdetails.details("", "", 0, "", certificates.parse(data))
+    (number,) = re.findall(r"Serial no\.  : (\w+)$", shown, re.M)
+    assert int(number, 0) == int("01" + "ab" * (size - 1), 16)
 
 
 def test_what_follows_a_certificate_is_left_alone(pki: Pki) -> None:

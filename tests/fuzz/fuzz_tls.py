@@ -2,7 +2,7 @@
 
 Invariant: the first byte chooses one of the two, the rest is what a peer says. The first message of
 a client is understood or not, however it is cut into pieces, and what of it is kept is bounded. A
-certificate is read or malformed, and nothing else comes of it.
+certificate is read or malformed, and nothing else comes of it; what was read can be logged.
 
 Run: python tests/fuzz/fuzz_tls.py [libFuzzer options] [corpus folder]   (needs atheris)
 """
@@ -11,7 +11,7 @@ import ssl
 import sys
 from pathlib import Path
 
-from dcmstore import certificates, clienthello
+from dcmstore import certificates, clienthello, tlsdetails
 from dcmstore.certificates import Certificate
 from dcmstore.clienthello import Listener, Wishes
 from dcmstore.der import MalformedError
@@ -39,6 +39,8 @@ def fuzz_one(data: bytes) -> None:
         return
     assert isinstance(found, Certificate)
     assert found.bits >= 0
+    shown = tlsdetails.details("TLSv1.3", "SUITE", 128, "PROFILE", found)
+    assert all(line.isprintable() for line in shown.split("\n"))
 
 
 def _in_pieces(said: bytes) -> Wishes | None:
