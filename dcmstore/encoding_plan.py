@@ -127,7 +127,7 @@ class Planner(Elements):
                     continue
                 if tag in _SOUGHT and not repeated:
                     self.note(level, not levels, event)
-                if tag == PIXEL_DATA and not levels and number in (vr.OB, vr.OW):
+                if tag == PIXEL_DATA and not (levels or repeated) and number in (vr.OB, vr.OW):
                     self.has_pixel_data = True
                     self.encapsulated = kind == FRAGMENTS
                 self.has_fragments |= kind == FRAGMENTS

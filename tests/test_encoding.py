@@ -391,6 +391,12 @@ def test_memory_does_not_grow_with_texts(tag: int, output: OutputOptions) -> Non
     assert "1" * 1000 in (found.sop_instance + found.study_instance + found.patient_name.decode())
 
 
+def test_pixel_data_that_are_not_written_are_none() -> None:
+    data = element(PIXEL_DATA, "PN", "AB") + element(PIXEL_DATA, "OW", "abcd")
+    assert written(data) == element(PIXEL_DATA, "PN", "AB")
+    assert not inspect(memoryview(data), 0, EXPLICIT, DEFAULT).has_pixel_data
+
+
 def test_an_endless_uid_is_only_padded() -> None:
     uid = "1 " * (1 << 20) + "1"
     data = bare(0x0020000D, uid[: 1 << 19]) + bare(0x00200052, uid)
