@@ -34,8 +34,9 @@ def data_pdus(
 ) -> Iterator[list[Buffer]]:
     """Yield the PDUs of a data set as lists of buffers to send gathered, copying nothing.
 
-    The data set is ``parts`` one after the other; ``first`` (the command's PDUs) goes ahead
-    of it in the same list. A list ends where a PDU does.
+    The data set is ``parts`` one after the other, and a NUL where that is odd, as it is with an
+    odd value of words: fragments are even. ``first`` (the command's PDUs) goes ahead of it in
+    the same list. A list ends where a PDU does.
     """
     full = pdu.PDATA_HEADER.pack(pdu.P_DATA_TF, limit + 6, limit + 2, context_id, 0)
     buffers: list[Buffer] = [first] if first else []
@@ -63,6 +64,9 @@ def data_pdus(
             size += end - at
             if len(waiting) >= MOST_BUFFERS // 2:
                 waiting = [b"".join(waiting)]
+    if size & 1:
+        waiting.append(b"\0")
+        size += 1
     buffers.append(pdu.PDATA_HEADER.pack(pdu.P_DATA_TF, size + 6, size + 2, context_id, pdu.LAST))
     buffers += waiting
     yield buffers

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from harness import wire
 from harness.conversation import converse, lines, scripted
+from harness.datasets import element
 from harness.objects import small, write_part10
 from harness.peer import Peer
 from harness.receivers import OURS
@@ -76,6 +77,17 @@ def test_fragments_that_just_fit(flavour: str, tmp_path: Path, extra: int) -> No
     path = write_part10(tmp_path, small(pixels=2 * 4084 - rest + extra))
     expected = {-2: [4084, 4082], 0: [4084, 4084], 2: [4084, 4084, 2]}[extra]
     assert sent_in_fragments(flavour, path, 4096)[1:] == expected
+
+
+def test_odd_pixel_data(flavour: str, tmp_path: Path) -> None:
+    """They are sent as they are, but receivers take no odd fragment."""
+    thing = small(leave_out=(0x7FE00010,))
+    thing = thing._replace(data=thing.data + element(0x7FE00010, "OW", bytes(4999)))
+    path = write_part10(tmp_path, thing)
+    (message,), done = converse(flavour, [path], "--max-send-pdu", "4096", statuses=[0])
+    assert done.code == 0, done.stderr
+    assert message.data == thing.data + b"\0"
+    assert not any(length % 2 for length in message.fragments)
 
 
 def test_large_object(tmp_path: Path) -> None:
