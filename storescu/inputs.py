@@ -13,15 +13,19 @@ Wanted = Callable[[str], bool]
 def collect(parameters: Iterable[str], scan: bool, recurse: bool, pattern: str | None) -> list[str]:
     """Return the paths to send, in the order of the parameters and, in directories, of the system.
 
-    ``pattern`` is one of fnmatch(3), held against the bare names of the files found.
+    ``pattern`` is one of fnmatch(3), held against the bare names of the files found; an empty one
+    is none.
     """
-    wanted = _everything if pattern is None else _matcher(pattern)
+    wanted = _matcher(pattern) if pattern else _everything
     paths: list[str] = []
     for parameter in parameters:
         if not os.path.isdir(parameter):
             paths.append(parameter)
         elif scan:
-            paths += _files_below(parameter, recurse, wanted)
+            top = parameter.rstrip("/") or "/"
+            found = _files_below(top, recurse, wanted)
+            # Written as the reference writes them.
+            paths += (path.removeprefix("./") for path in found) if top == "." else found
         else:
             log.warning(
                 "ignoring directory because option --scan-directories is not set: %s", parameter
@@ -30,7 +34,10 @@ def collect(parameters: Iterable[str], scan: bool, recurse: bool, pattern: str |
 
 
 def _files_below(top: str, recurse: bool, wanted: Wanted) -> Iterator[str]:
-    """Yield the files of a directory; one that cannot be read is yielded itself, as if a file."""
+    """Yield all in a directory that is none itself, so that nothing is left out unnoticed.
+
+    A directory that cannot be read counts as a file that cannot be.
+    """
     levels: list[tuple[Iterator[os.DirEntry[str]], tuple[int, int]]] = []
     folder: str | None = top
     while True:
@@ -47,14 +54,22 @@ def _files_below(top: str, recurse: bool, wanted: Wanted) -> Iterator[str]:
             return
         folder = None
         for entry in levels[-1][0]:
-            if entry.is_file():
+            if not _is_folder(entry):
                 if wanted(entry.name):
                     yield entry.path
-            elif recurse and entry.is_dir() and not _is_ancestor(entry, levels):
+            elif recurse and not _is_ancestor(entry, levels):
                 folder = entry.path
                 break
         else:
             levels.pop()
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        # A link that cannot be followed, perhaps because it leads to itself.
+        return False
 
 
 def _is_ancestor(

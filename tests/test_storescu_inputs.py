@@ -69,6 +69,7 @@ def test_sub_directories_where_they_are_met(flavour: str, tree: Path) -> None:
         ("[!t]*.dcm", {"one.dcm", "four.dcm"}),
         ("*", {"one.dcm", "two.img", ".hidden", "three.dcm", "four.dcm"}),
         ("???.[[:alpha:]]mg", {"two.img"}),
+        ("", {"one.dcm", "two.img", ".hidden", "three.dcm", "four.dcm"}),
     ],
 )
 def test_pattern_holds_for_bare_names(
@@ -136,7 +137,36 @@ def test_what_is_no_regular_file(tmp_path: Path) -> None:
     done = senders.send(OURS, CLOSED_PORT, [tmp_path / "pipe"])
     assert (done.code, done.stderr) == (1, f"F: cannot access file: {tmp_path}/pipe\n")
     done = senders.send(OURS, CLOSED_PORT, [tmp_path], "+sd")
-    assert (done.code, done.stderr) == (1, "F: no input files to be sent\n")
+    assert (done.code, done.stderr) == (1, f"F: cannot access file: {tmp_path}/pipe\n")
+
+
+@pytest.mark.parametrize("target", ["nowhere", "link"])
+def test_link_that_leads_nowhere(flavour: str, tree: Path, target: str) -> None:
+    """Also to itself."""
+    (tree / "link").symlink_to(target)
+    done = senders.send(flavour, CLOSED_PORT, [tree], "+sd", "+r", "+sp", "l*")
+    assert (done.code, done.stderr) == (1, f"F: cannot access file: {tree}/link\n")
+    _, done = converse(flavour, [tree], "+sd", "-nh", statuses=[0] * 3)
+    assert (done.code, done.stderr) == (0, f"W: cannot access file: {tree}/link, ignoring file\n")
+
+
+@pytest.mark.parametrize(
+    ("parameter", "path"),
+    [
+        (".", "link"),
+        ("./", "link"),
+        ("./.", "././link"),
+        ("../tree", "../tree/link"),
+        ("../tree//", "../tree/link"),
+    ],
+)
+def test_how_paths_are_written(
+    flavour: str, tree: Path, parameter: str, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tree)
+    Path("link").symlink_to("nowhere")
+    done = senders.send(flavour, CLOSED_PORT, [parameter], "+sd", "+sp", "l*")
+    assert (done.code, done.stderr) == (1, f"F: cannot access file: {path}\n")
 
 
 def test_directory_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
