@@ -83,5 +83,14 @@ class DataSetError(Exception):
         self.text = text
 
 
+class CutValue(DataSetError):
+    """A value ends with the data: ``present`` bytes of ``length`` are there."""
+
+    def __init__(self, length: int, present: int) -> None:
+        super().__init__("Invalid stream")
+        self.length = length
+        self.present = present
+
+
 class TooDeep(DataSetError):
     """Sequences are nested deeper than the reader follows."""

@@ -10,7 +10,7 @@ from collections.abc import Generator
 from typing import Final, NamedTuple
 
 from dcmstore import dictionary, uids, vr
-from dcmstore.dataset import DataSetError, Encoded, TooDeep
+from dcmstore.dataset import CutValue, DataSetError, Encoded, TooDeep
 from dcmstore.headers import (
     IMPLICIT,
     ITEM_DELIMITER,
@@ -70,7 +70,6 @@ _SEQUENCE_END_MISSING: Final = "Sequence Delimitation Item missing"
 _TOO_LONG: Final = "Length of element larger than explicit length of surrounding item"
 _INVALID_TAG: Final = "Invalid tag"
 _INVALID_VR: Final = "Invalid VR"
-_CUT_VALUE: Final = "Invalid stream"
 _CORRUPTED: Final = "Corrupted data"
 _ILLEGAL_UNDEFINED: Final = (
     "Illegal element with OB or OW Value Representation and undefined length encountered"
@@ -265,7 +264,7 @@ class Walk:
                     raise DataSetError(_DEFINED_PIXEL_DATA)
                 pos = start + length
                 if pos > end:
-                    raise DataSetError(_CUT_VALUE)
+                    raise CutValue(length, end - start)
                 if explicit:
                     # A converted UN of ambiguous VR is not looked at in its context.
                     if self.convert_un and group & 1 and 0x10 <= element <= 0xFF:
@@ -349,7 +348,7 @@ class Walk:
             if found != ITEM_TAG:
                 raise DataSetError(_SEQUENCE_END_MISSING)
             if length > end - pos:
-                raise DataSetError(_CUT_VALUE)
+                raise CutValue(length, end - pos)
             if length & 1:
                 self._warn_odd_item(tag)
             yield FRAGMENT, tag, 0, at, pos, pos + length

@@ -6,16 +6,17 @@ import os
 from collections.abc import Callable, Iterator
 
 from dcmstore import elements, part10, plainscan, uids
-from dcmstore.dataset import DataSetError, Encoded, Findings, OutputOptions
+from dcmstore.dataset import CutValue, DataSetError, Encoded, Findings, OutputOptions
 from dcmstore.fragments import Buffer
 from storescu.inputfile import AT_ONCE, HEAD, InputFile
 
+_ENDS = "I/O suspension or premature end of stream"
 # The reference's codes for what its parser says.
 _CONDITIONS = {
     "Invalid tag": "0001:0001",
     "Invalid VR": "0001:0003",
     "End of stream": "0001:0005",
-    "I/O suspension or premature end of stream": "0001:000a",
+    _ENDS: "0001:000a",
     "Length of element larger than explicit length of surrounding item": "0001:001b",
     "File meta information header missing": "0001:001c",
     "Sequence Delimitation Item missing": "0001:0022",
@@ -27,6 +28,9 @@ _LEFTOVER = "leftover bytes at the end"
 _NOT_READABLE = "0001:0012"
 _NO_TEMPORARY = frozenset((errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL))
 _SMALLEST_HEADER = 8
+_LONGEST_READ = 4096
+"""Values up to this size (bytes) the reference reads with their header, and skips longer ones:
+it then notices that a file ends, and not that a value is cut."""
 
 Look = Callable[[Encoded, int, str, OutputOptions], Findings]
 """What looks at a data set, as `elements.inspect` does."""
@@ -69,6 +73,9 @@ class Loaded:
             return look(self._all(), self.start, self.transfer_syntax, output)
         except OSError as error:
             raise _unreadable(error) from None
+        except CutValue as error:
+            skipped = error.length > _LONGEST_READ and self.transfer_syntax != uids.DEFLATED
+            raise _bad(_ENDS if skipped or not error.present else error.text) from None
         except DataSetError as error:
             raise _bad(error.text) from None
 
@@ -132,7 +139,7 @@ def load(path: str, readmode: str, output: OutputOptions) -> Loaded:
         raise _bad(error.text) from None
     loaded.findings = loaded.look(elements.inspect, output)
     if loaded.findings.reasons and _LEFTOVER in loaded.findings.reasons:
-        raise _bad("I/O suspension or premature end of stream")
+        raise _bad(_ENDS)
     return loaded
 
 

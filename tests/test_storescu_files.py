@@ -3,11 +3,13 @@
 import glob
 import os
 import struct
+import zlib
 from pathlib import Path
 
 import pytest
 from harness import senders, wire
 from harness.conversation import converse, lines, scripted
+from harness.datasets import fragments
 from harness.objects import Object, explicit, implicit, new_uid, part10, small, write_part10
 from harness.peer import Peer
 from harness.receivers import OURS
@@ -16,6 +18,11 @@ from harness.scripted import Message, Proposal, ScriptedReceiver, serve_accepted
 THING = small()
 FILE = part10(THING)
 HEAD = FILE[: -len(THING.data)]
+LONG, NOT_LONG = part10(small(pixels=4098)), part10(small(pixels=4096))
+JPEG = small(leave_out=(0x7FE00010,))._replace(syntax=wire.JPEG_BASELINE)
+JPEG = JPEG._replace(data=JPEG.data + fragments(b"", bytes(5000)))
+DEFLATED = small(pixels=5000)._replace(syntax=wire.DEFLATED)
+DEFLATED = DEFLATED._replace(data=zlib.compress(DEFLATED.data[:-1], wbits=-15))
 UIDS = explicit(0x00080016, "UI", THING.sop_class) + explicit(0x00080018, "UI", THING.sop_instance)
 ITEM = struct.pack("<HHL", 0xFFFE, 0xE000, 0xFFFFFFFF)
 SEQUENCE = struct.pack("<HH2sHL", 0x0008, 0x1140, b"SQ", 0, 0xFFFFFFFF)
@@ -51,6 +58,11 @@ BAD = {
     "three bytes": ("+f", b"abc", STREAM_ENDS),
     "cut in the meta header": ("+f", FILE[:200], STREAM_ENDS),
     "cut in a value": ("+f", FILE[:-20], "0004 Invalid stream"),
+    "cut behind a header": ("+f", FILE[:-64], STREAM_ENDS),
+    "cut in a long value": ("+f", LONG[:-1], STREAM_ENDS),
+    "cut in a value just not long": ("+f", NOT_LONG[:-1], "0004 Invalid stream"),
+    "cut in a long fragment": ("+f", part10(JPEG)[:-20], STREAM_ENDS),
+    "cut in a deflated value": ("+f", part10(DEFLATED), "0004 Invalid stream"),
     "cut in a header": ("+f", FILE[:-65], STREAM_ENDS),
     "bytes at the end": ("+f", FILE + b"abcde", STREAM_ENDS),
     "too long for its item": (
@@ -212,11 +224,8 @@ def test_converted_as_the_reference(reference: str, tmp_path: Path, option: str,
 
 
 def test_conversion_that_is_not_possible(flavour: str, tmp_path: Path) -> None:
-    fragments = struct.pack("<HH2sHL", 0x7FE0, 0x0010, b"OB", 0, 0xFFFFFFFF) + b"".join(
-        (ITEM[:4], bytes(4), ITEM[:4], struct.pack("<L", 4), b"abcd", SEQUENCE_END)
-    )
     thing = small(leave_out=(0x7FE00010,))
-    thing = thing._replace(data=thing.data + fragments, syntax=wire.JPEG_BASELINE)
+    thing = thing._replace(data=thing.data + fragments(b"", b"abcd"), syntax=wire.JPEG_BASELINE)
     path = write_part10(tmp_path, thing)
     messages, done = converse(flavour, [path], "-aet", "ME", "-aec", "YOU")
     assert (done.code, messages) == (1, [])
