@@ -159,8 +159,6 @@ def decode(data: bytes | memoryview) -> CommandSet:
             raise _badly_formed()
         return EchoRequest(message_id, sop_class)
     if field == C_STORE_RSP:
-        if has_data:
-            raise _badly_formed()
         return StoreResponse(
             _number(elements, _REPLY_TO),
             _number(elements, _STATUS),

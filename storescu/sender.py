@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dcmstore import command, negotiation, pdu
 from dcmstore.command import StoreRequest, StoreResponse
-from dcmstore.connection import PEER_RELEASES, Closed, Command, ReceivedEvent
+from dcmstore.connection import PEER_RELEASES, Closed, Command, Data, ReceivedEvent
 from dcmstore.dataset import OutputOptions
 from dcmstore.errors import AssociationError, LocalError, PeerError
 from dcmstore.states import State
@@ -60,7 +60,9 @@ class Refused(Exception):
 class Sender:
     """One association on a connected link: ``request`` it, then ``send``, which ends it."""
 
-    _preparer: Preparer  # once there is an association
+    # Once there is an association:
+    _preparer: Preparer
+    _titles: tuple[str, str]  # calling, called
 
     def __init__(self, link: Link, service: Service) -> None:
         self._link = link
@@ -104,11 +106,12 @@ class Sender:
             if context_id in accepted:
                 contexts.setdefault(sop_class, []).append((context_id, accepted[context_id]))
         self._limit = negotiation.send_limit(answer.max_length, service.max_send_pdu)
+        self._titles = (request.calling, request.called)
         self._preparer = Preparer(
             self._connection,
             contexts,
             self._limit,
-            (request.calling, request.called),
+            self._titles,
             service.readmode,
             service.output,
             service.prefer_deflated,
@@ -238,6 +241,9 @@ class Sender:
             self._link.expect_answer_within(service.dimse_timeout, service.socket_timeout)
         try:
             event = self._next_event()
+            while isinstance(event, Data):
+                # It belongs to an earlier response, which was turned down.
+                event = self._next_event()
         except PeerError as error:
             raise PeerError("0006:020d", f"DIMSE Failed to receive message\n{error}") from None
         if isinstance(event, Command):
@@ -247,6 +253,11 @@ class Sender:
                 raise LocalError(
                     "0006:0211", f"DIMSE: Unexpected Response Command Field: {field:#x}"
                 )
+            if response.has_data:
+                net_log.warning(
+                    "DIMSE Warning: (%s,%s): C-Store RSP: DataSetType != NULL", *self._titles
+                )
+                raise LocalError("0006:0203", "DIMSE Badly formed message")
             if response.message_id != message_id:
                 raise LocalError(
                     "0006:0211",

@@ -12,7 +12,7 @@ from harness.objects import small, write_part10
 from harness.peer import Peer
 from harness.processes import free_port
 from harness.receivers import OURS
-from harness.scripted import Message, Proposal, answer_store
+from harness.scripted import Message, Proposal, answer_store, serve_accepted
 
 GONE = "0006:0317 Peer aborted Association (or never connected)"
 
@@ -297,6 +297,44 @@ def test_unexpected_message(
         f"E: {reason}",
         f"E: Store SCU Failed: {reason}",
     ]
+
+
+def send_response_with_data(peer: Peer, message: Message) -> None:
+    """Say that all is well, and that a data set follows."""
+    elements = wire.parse_command(wire.store_rsp(wire.CT, "1.2.3", 1, 0))
+    elements.pop(wire.GROUP_LENGTH)
+    elements[wire.DATA_SET_TYPE] = 1
+    peer.send_command(wire.command_set(elements), message.context)
+
+
+BADLY_FORMED = [
+    "W: DIMSE Warning: (STORESCU,ANY-SCP): C-Store RSP: DataSetType != NULL",
+    "E: Store Failed, file: {}:",
+    "E: 0006:0203 DIMSE Badly formed message",
+    "E: Store SCU Failed: 0006:0203 DIMSE Badly formed message",
+]
+
+
+def test_response_with_data(file: Path, flavour: str) -> None:
+    def script(peer: Peer, proposal: Proposal) -> None:
+        send_response_with_data(peer, until_request(peer, proposal))
+        peer.expect_abort(0, 0)
+
+    done = scripted(flavour, [file, file], script=script)
+    assert (done.code, lines(done)) == (1, [line.format(file) for line in BADLY_FORMED])
+
+
+def test_response_with_data_is_minded_less(file: Path) -> None:
+    """What the next object is answered counts again; the reference takes the data for that."""
+
+    def script(peer: Peer, proposal: Proposal) -> None:
+        message = until_request(peer, proposal)
+        send_response_with_data(peer, message)
+        peer.send_data(b"\x10\0\x10\0PN\2\0A ", message.context)
+        serve_accepted(peer, [0])
+
+    done = scripted(OURS, [file, file], "-nh", script=script)
+    assert (done.code, lines(done)) == (0, [line.format(file) for line in BADLY_FORMED[:-1]])
 
 
 def test_no_message_at_all(file: Path, flavour: str) -> None:
