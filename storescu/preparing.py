@@ -115,6 +115,8 @@ class Preparer:
                 return Prepared(problem, "", "", warnings, sop_class, sop_instance, converting)
         caution = ""
         try:
+            # No receiver takes a longer one; what the data set has stays as it is.
+            sop_instance = sop_instance[: command.MAX_UID]
             request = command.encode(StoreRequest(message_id, sop_class, sop_instance))
             first = self._connection.message(context_id, request, self._limit)
             parts = encoded(loaded, syntax, self._output, look)

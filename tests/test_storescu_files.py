@@ -153,6 +153,16 @@ def test_uids_come_from_the_data_set(flavour: str, tmp_path: Path) -> None:
     assert message.command[wire.SOP_INSTANCE] == "1.2.3.4.5"
 
 
+def test_uid_that_is_too_long(flavour: str, tmp_path: Path) -> None:
+    """Requests name the beginning of it."""
+    thing = small(sop_instance="1." * 33 + "17")
+    path = write_part10(tmp_path, thing)
+    (message,), done = converse(flavour, [path], statuses=[0])
+    assert (done.code, done.stderr) == (0, "")
+    assert message.command[wire.SOP_INSTANCE] == thing.sop_instance[:64]
+    assert message.data == thing.data
+
+
 @pytest.mark.parametrize("halt", [True, False])
 def test_file_that_cannot_be_read(flavour: str, tmp_path: Path, halt: bool) -> None:
     """Root can read everything, so it goes away after it was checked."""
