@@ -25,7 +25,7 @@ PROGRAMS = {"storescpd": RECEIVER, "storescu": SENDER}
 PACKAGES = ("dcmstore", "storescpd", "storescu")
 
 # Options of systemctl, mypy, the bench and pytest that the documents name.
-FOREIGN = {"--now", "--strict", "--rows", "--list", "--repeat", "--self-check"}
+FOREIGN = {"--now", "--strict", "--rows", "--list", "--repeat", "--self-check", "--bare"}
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
 
 
