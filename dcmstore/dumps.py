@@ -128,7 +128,7 @@ def sent_accept(request: AssociateRequest, accept: AssociateAccept) -> str:
 
 def sent_request(request: AssociateRequest) -> str:
     """Return the requestor's view of what it is about to ask for."""
-    text = _association(request, None, _side(request), _NOBODY_YET, request.called)
+    text = _association(request, None, _side(request), _NOBODY_YET, "")
     return "Request Parameters:\n" + text
 
 

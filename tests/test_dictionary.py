@@ -22,8 +22,8 @@ SAMPLES = {"60": (0x6000, 0x6002, 0x60FE), "50": (0x5000, 0x501E), "7F": (0x7F00
 @pytest.fixture(scope="module")
 def files() -> dict[str, Path]:
     """DCMTK's dictionary files by name; they come with the reference's library."""
-    found = {Path(path).name: Path(path) for path in glob.glob("/usr/share/libdcmtk*/*.dic")}
-    assert {"dicom.dic", "private.dic"} <= set(found), "the package libdcmtk17 is missing"
+    found = {Path(path).name: Path(path) for path in glob.glob("/usr/share/*dcmtk*/*.dic")}
+    assert {"dicom.dic", "private.dic"} <= set(found), "the dictionaries of DCMTK are missing"
     return found
 
 

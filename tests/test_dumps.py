@@ -155,7 +155,7 @@ Their Implementation Version Name:
 Application Context Name:    1.2.840.10008.3.1.1.1
 Calling Application Name:    CT01
 Called Application Name:     ANY-SCP
-Responding Application Name: ANY-SCP
+Responding Application Name: 
 Our Max PDU Receive Size:    32768
 Their Max PDU Receive Size:  0"""  # noqa: W291
     )

@@ -400,7 +400,7 @@ def test_private_dictionary(
     reference: str, start_receiver: StartReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With DCMTK's private dictionary both of us know a vendor's elements in implicit VR."""
-    paths = sorted(glob.glob("/usr/share/libdcmtk*/*.dic"))
+    paths = sorted(glob.glob("/usr/share/*dcmtk*/*.dic"))
     paths = [path for path in paths if os.path.basename(path) in ("dicom.dic", "private.dic")]
     monkeypatch.setattr(dictionary, "_shared", dictionary._Tables())
     monkeypatch.setattr(dictionary, "_built", False)

@@ -40,6 +40,7 @@ TLS = {
 
 _RUN = """
 import sys
+import logging  # which brings some of them in newer versions of Python
 before = set(sys.modules)
 sys.argv = sys.argv[2:]
 from {package}.main import main
