@@ -65,12 +65,12 @@ class Client(threading.Thread):
 
     def __init__(self, theirs: socket.socket, context: ssl.SSLContext) -> None:
         super().__init__(daemon=True)
-        self._theirs, self._context = theirs, context
+        self._theirs, self._tls = theirs, context
         self._secured: ssl.SSLSocket | None = None
         self.start()
 
     def run(self) -> None:
-        self._secured = self._context.wrap_socket(self._theirs, suppress_ragged_eofs=False)
+        self._secured = self._tls.wrap_socket(self._theirs, suppress_ragged_eofs=False)
 
     @property
     def socket(self) -> ssl.SSLSocket:
