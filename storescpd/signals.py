@@ -26,7 +26,7 @@ class SignalPipe:
         _handle(STOP_SIGNALS)
         for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD):
             signal.signal(number, _pass)
-        # Whoever has started us may have blocked some (step 3 in daemon(7)).
+        # As in _handle.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, MASTER_SIGNALS)
 
     def read(self) -> list[int]:
@@ -158,3 +158,5 @@ def _handle(numbers: Iterable[int]) -> None:
         if number not in _handled:
             signal.signal(number, _obey)
             _handled.add(number)
+            # Whoever has started us may have blocked it (step 3 in daemon(7)).
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, (number,))

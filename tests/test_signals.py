@@ -293,3 +293,23 @@ def test_a_gentle_stop_waits_until_its_time_is_over() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (done.stdout.split(), done.stderr) == (["waited", "cut", "broken"], "")
+
+
+def test_a_grace_ends_although_the_parent_has_blocked_signals() -> None:
+    script = (
+        "import os, signal\n"
+        "from storescpd.signals import Stop\n"
+        "reader, writer = os.pipe()\n"
+        "with Stop(0.05, lambda: os.write(writer, b'cut'), resident=True):\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    print(os.read(reader, 10).decode())\n"
+    )
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGALRM))
+    try:
+        process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)
+    try:
+        assert process.communicate(timeout=PATIENCE)[0] == b"cut\n"
+    finally:
+        process.kill()
