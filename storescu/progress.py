@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 from collections.abc import Iterable, Iterator
 
 from dcmstore.pdu import PDATA_HEADER
@@ -13,8 +14,12 @@ Buffers = list[bytes | memoryview]
 
 
 def wanted() -> bool:
-    """Tell whether dots shall be shown: only at INFO, since other levels say more or less."""
-    return _log.getEffectiveLevel() == logging.INFO
+    """Tell whether dots shall be shown: only at INFO, since other levels say more or less.
+
+    If the program was started with standard output closed, its number is another file's by now,
+    perhaps the connection's.
+    """
+    return sys.stdout is not None and _log.getEffectiveLevel() == logging.INFO
 
 
 class Dots:

@@ -75,6 +75,22 @@ def test_sender(
     assert done.stdout == shown
 
 
+def test_sender_without_standard_output(tmp_path: Path, start_receiver: StartReceiver) -> None:
+    """No dot gets into whatever has its number now; in the reference that is the connection."""
+    receiver = start_receiver(OURS, "--fork", "-dhl")
+    path = write_part10(tmp_path, small())
+    command = [*senders.argv(OURS), "-v", "127.0.0.1", str(receiver.port), str(path)]
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", *command],
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=senders.TIME_LIMIT,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "I: Received Store Response (Success)" in done.stderr
+
+
 def test_log_lines_of_a_sender_run(
     flavour: str, tmp_path_factory: pytest.TempPathFactory, start_receiver: StartReceiver
 ) -> None:
