@@ -284,21 +284,6 @@ def test_accepted_in_a_transfer_syntax_that_is_none(
     assert f"0006:0212 DIMSE Unsupported transfer syntax: {syntax}" in sent.stderr
 
 
-def test_response_that_announces_a_data_set(flavour: str, file: Path) -> None:
-    with ScriptedReceiver() as receiver:
-        process = senders.start(flavour, receiver.port, [file])
-        with receiver.accept() as peer:
-            peer.send(Proposal(peer.expect(wire.ASSOCIATE_RQ)).accept_all())
-            message = Message(peer)
-            response = {wire.FIELD: wire.C_STORE_RSP, wire.RESPONDED_ID: 1, wire.STATUS: 0}
-            body = wire.command_set({**response, wire.DATA_SET_TYPE: 1})
-            peer.send_command(body, message.context)
-            peer.expect_abort()
-        sent = senders.finish(process)
-    assert sent.code == 1
-    assert "0006:0203 DIMSE Badly formed message" in sent.stderr
-
-
 @pytest.mark.parametrize("wrong", ["message-id", "command", "context", "status"])
 def test_garbage_instead_of_a_response(file: Path, wrong: str) -> None:
     with ScriptedReceiver() as receiver:
