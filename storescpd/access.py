@@ -15,7 +15,7 @@ import socket
 from typing import NoReturn
 
 from storescpd import accesstables
-from storescpd.signals import STOP_SIGNALS, Breakable, Stopped
+from storescpd.signals import STOP_SIGNALS, Breakable
 
 log = logging.getLogger("dcmtk.apps.storescp")
 
@@ -91,7 +91,7 @@ class Wrappers:
         change it for good. That is right in a process of one connection, which
         then does not come back from here. A resident process would be lost to its next
         peers, so there a helper process asks: ``twist`` replaces the helper, and what the
-        rule changes ends with the helper.
+        rule changes ends with the helper. Raises Stopped if it is to end before there is an answer.
         """
         fd = connection if isinstance(connection, int) else connection.fileno()
         if self._resident:
@@ -130,9 +130,18 @@ class Wrappers:
         poller = select.poll()
         poller.register(answer, select.POLLIN)
         with open(answer, "rb", buffering=0) as pipe:
-            if not self._is_decided(poller, address):
-                os.kill(pid, signal.SIGKILL)
-                _reap(pid, 0)
+            decided = False
+            try:
+                with Breakable():
+                    decided = bool(poller.poll(_DECISION_LIMIT * 1000))
+            finally:
+                if not decided:
+                    os.kill(pid, signal.SIGKILL)
+                    _reap(pid, 0)
+            if not decided:
+                log.warning(
+                    "access control took more than %g seconds, %s refused", _DECISION_LIMIT, address
+                )
                 return False
             decision = pipe.read(1)
         if decision:
@@ -142,18 +151,6 @@ class Wrappers:
             # lives as long as the command does.
             self._replaced.add(pid)
         return decision == _PERMITTED
-
-    def _is_decided(self, poller: select.poll, address: str) -> bool:
-        try:
-            with Breakable():
-                decided = bool(poller.poll(_DECISION_LIMIT * 1000))
-        except Stopped:
-            return False
-        if not decided:
-            log.warning(
-                "access control took more than %g seconds, %s refused", _DECISION_LIMIT, address
-            )
-        return decided
 
     def _help(self, question: int, fd: int, address: str) -> NoReturn:
         try:

@@ -200,7 +200,13 @@ def _accept_one(master: "Master", events: "Events | None") -> Accepted | None:
 def _serve(accepted: Accepted, configured: Configured, wrappers: Wrappers | None) -> bool:
     """Serve one association; False for a peer that access control does not let in."""
     connection, peer, reject = accepted
-    if wrappers is not None and not wrappers.permits(connection, peer):
+    try:
+        permitted = wrappers is None or wrappers.permits(connection, peer)
+    except Stopped:
+        # Nobody was denied anything, and nobody is served any more.
+        connection.close()
+        return True
+    if not permitted:
         connection.close()
         return False
     service = configured.service

@@ -348,6 +348,7 @@ def test_stop_while_a_rule_takes_its_time(tmp_path: Path) -> None:
         wait_until((tmp_path / "asked").exists, "the command of the rule runs")
         daemon.stop()
         peer.expect_closed()
+        assert "access denied" not in daemon.log()
         fifo.write_text("go on\n")
 
 
