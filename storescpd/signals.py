@@ -81,6 +81,8 @@ class Stop:
         gentle = number == signal.SIGTERM and self._grace > 0 and not self.requested
         self.requested = True
         if gentle:
+            # It may have come, and been noted as one that waits for nothing, just before us.
+            _due.clear()
             signal.setitimer(signal.ITIMER_REAL, self._grace)
         else:
             _due.append(number)
