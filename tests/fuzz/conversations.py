@@ -1,12 +1,27 @@
 """Conversations made at random: nearly valid ones, with lies in the fields that matter."""
 
 import random
+import socket
 import struct
 from collections.abc import Sequence
 
 from harness import wire
 
 from dcmstore import pdu
+
+_BUFFER = 1 << 20
+_MOST = 150_000  # bytes; less than such a buffer takes without anybody reading
+
+
+def said_at_once(data: bytes) -> tuple[socket.socket, socket.socket]:
+    """Return our end of a connection, and the end of a peer that has said this and no more."""
+    ours, theirs = socket.socketpair()
+    for end in (ours, theirs):
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
+    theirs.sendall(data[:_MOST])
+    theirs.shutdown(socket.SHUT_WR)
+    return ours, theirs
+
 
 _LENGTHS = (0, 1, 2, 3, 4, 0x7F, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFE, 0xFFFFFFFF)
 

@@ -9,7 +9,6 @@ Run: python tests/fuzz/fuzz_sender.py [libFuzzer options] [corpus folder]   (nee
 
 import logging
 import os
-import socket
 import sys
 import tempfile
 from pathlib import Path
@@ -23,16 +22,14 @@ from harness.objects import small, write_part10
 from dcmstore import cmdline, pdu
 from dcmstore.connection import Connection
 from dcmstore.transport import Link
-from fuzz.conversations import Breeder
+from fuzz.conversations import Breeder, said_at_once
 from fuzz.fuzz_session import Lines
 from storescu import proposals, run
 from storescu.options import PROGRAM
 from storescu.sender import Sender
 
-LONGEST = 100_000  # less than a socket takes without anybody reading
 FORGED = "FORGED"
 """What may stand in a line of the log, but never begin one."""
-_BUFFER = 1 << 20
 _EVIL = ("\x1b[2J", f"1.2\n{FORGED}", "", "9" * 64, "\x85\x9b")
 _SYNTAXES = (wire.IMPLICIT, wire.BIG, wire.DEFLATED, wire.JPEG_BASELINE, "1.2.3")
 
@@ -103,11 +100,7 @@ class Target:
     def fuzz_one(self, data: bytes) -> int:
         """Hold the invariant against one input; return the exit status."""
         before = len(os.listdir("/proc/self/fd"))
-        ours, theirs = socket.socketpair()
-        for end in (ours, theirs):
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
-        theirs.sendall(data[:LONGEST])
-        theirs.shutdown(socket.SHUT_WR)
+        ours, theirs = said_at_once(data)
         self.lines.records.clear()
         logger = logging.getLogger("dcmtk")
         logger.addHandler(self.lines)

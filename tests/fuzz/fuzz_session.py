@@ -9,7 +9,6 @@ Run: python tests/fuzz/fuzz_session.py [libFuzzer options] [corpus folder]   (ne
 
 import logging
 import os
-import socket
 import sys
 import tempfile
 from pathlib import Path
@@ -18,13 +17,10 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from dcmstore import cmdline
-from fuzz.conversations import Breeder
+from fuzz.conversations import Breeder, said_at_once
 from storescpd import session
 from storescpd.options import PROGRAM
 from storescpd.service import Configured
-
-LONGEST = 150_000  # less than a socket takes without anybody reading
-_BUFFER = 1 << 20
 
 
 class Lines(logging.Handler):
@@ -52,11 +48,7 @@ class Target:
     def fuzz_one(self, data: bytes) -> None:
         """Hold the invariant against one input."""
         before = len(os.listdir("/proc/self/fd"))
-        ours, theirs = socket.socketpair()
-        for end in (ours, theirs):
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
-        theirs.sendall(data[:LONGEST])
-        theirs.shutdown(socket.SHUT_WR)
+        ours, theirs = said_at_once(data)
         self.lines.records.clear()
         logger = logging.getLogger("dcmtk")
         logger.addHandler(self.lines)
