@@ -12,7 +12,7 @@ import pytest
 from conftest import StartReceiver
 from harness import wire
 from harness.objects import small
-from harness.peer import Peer
+from harness.peer import Peer, store_one
 from harness.processes import wait_until
 from harness.receivers import OURS, Receiver
 
@@ -21,10 +21,7 @@ QUICK = ("-v", "--fork", "-ta", "1", "-dhl")
 
 def expect_still_serving(receiver: Receiver) -> None:
     """An ordinary association works, and no child of an earlier one hangs about."""
-    with Peer.connect(receiver.port) as peer:
-        peer.associate()
-        assert peer.store(small()) == 0
-        peer.release()
+    store_one(receiver.port)
     receiver.wait_for_children(0)
 
 

@@ -10,7 +10,7 @@ import pytest
 from conftest import StartReceiver
 from harness import wire
 from harness.objects import small, split_part10
-from harness.peer import Peer
+from harness.peer import Peer, store_one
 from harness.processes import (
     PATIENCE,
     command_line,
@@ -123,10 +123,7 @@ def test_command_line_that_is_not_utf8(tmp_path: Path) -> None:
     process = subprocess.Popen([*argv(OURS), "--fork", "-od", folder, str(port)])
     try:
         wait_until(lambda: f"master [listening *:{port}" in command_line(process.pid), "the title")
-        with Peer.connect(port) as peer:
-            peer.associate()
-            assert peer.store(small()) == 0
-            peer.release()
+        store_one(port)
     finally:
         process.terminate()
         assert process.wait(PATIENCE) == 0
@@ -225,10 +222,7 @@ def test_no_descriptor_is_left_behind(start_receiver: StartReceiver, mode: str) 
     receiver = start_receiver(OURS, mode, "-dhl")
 
     def run() -> None:
-        with Peer.connect(receiver.port) as peer:
-            peer.associate()
-            assert peer.store(small()) == 0
-            peer.release()
+        store_one(receiver.port)
         with Peer.connect(receiver.port) as peer:
             peer.associate()
             peer.begin_store(small(), 100)

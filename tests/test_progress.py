@@ -7,7 +7,7 @@ import pytest
 from conftest import StartReceiver
 from harness import senders, wire
 from harness.objects import small, write_part10
-from harness.peer import Peer
+from harness.peer import Peer, store_one
 from harness.processes import PATIENCE, free_port, is_listening, wait_until
 from harness.receivers import OURS, argv
 
@@ -47,10 +47,7 @@ def test_receiver_without_room_for_dots(tmp_path: Path, flavour: str, mode: str)
         process = subprocess.Popen(command, stdout=full, stderr=subprocess.DEVNULL)
     try:
         wait_until(lambda: is_listening(port), "it listens")
-        with Peer.connect(port) as peer:
-            peer.associate()
-            assert peer.store(small()) == 0
-            peer.release()
+        store_one(port)
     finally:
         process.terminate()
         code = process.wait(PATIENCE)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from harness.objects import small, write_part10
-from harness.peer import Peer
+from harness.peer import Peer, store_one
 from harness.processes import PATIENCE, free_port, is_listening, wait_until
 from harness.receivers import OURS, Receiver, argv, assert_no_traceback
 from harness.scripted import ScriptedReceiver, serve
@@ -219,10 +219,7 @@ def test_ignore_needs_no_writeable_folder(public_folder: Path) -> None:
     )
     try:
         wait_until(lambda: is_listening(port) or process.poll() is not None, "it listens")
-        with Peer.connect(port) as peer:
-            peer.associate()
-            assert peer.store(small()) == 0
-            peer.release()
+        store_one(port)
     finally:
         process.terminate()
         process.wait(PATIENCE)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Self
 
 from harness import wire
-from harness.objects import Object
+from harness.objects import Object, small
 from harness.processes import PATIENCE
 
 Cut = Callable[[bytes], Iterator[bytes]]
@@ -203,3 +203,11 @@ class Peer:
         self.send(wire.release_rq())
         self.expect(wire.RELEASE_RP)
         self.socket.close()
+
+
+def store_one(port: int) -> None:
+    """Have a receiver store a small object, in an association of its own."""
+    with Peer.connect(port) as peer:
+        peer.associate()
+        assert peer.store(small()) == 0
+        peer.release()
