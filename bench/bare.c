@@ -19,7 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { ROOM = 2 << 20, KERNEL_ROOM = 256 << 10, PARTS = 1000, META = 330 };
+enum { ROOM = 2 << 20, PARTS = 1000, META = 330 };
 enum { RQ = 1, AC, RJ, DATA, RELEASE_RQ, RELEASE_RP };   /* PS3.8 section 9.3 */
 enum { C_STORE_RQ = 0x0001, C_ECHO_RQ = 0x0030 };         /* PS3.7 annex E */
 
@@ -224,7 +224,7 @@ static void serve(const char *folder)
 int main(int argc, char **argv)
 {
 	const char *folder = ".";
-	int on = 1, size = KERNEL_ROOM;
+	int on = 1;
 	if (argc == 2)
 		return puts("bare") < 0;   /* --version */
 	for (int i = 1; i < argc - 1; i++)
@@ -234,7 +234,6 @@ int main(int argc, char **argv)
 	struct sockaddr_in own = {.sin_family = AF_INET, .sin_port = htons(atoi(argv[argc - 1])),
 	                          .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-	setsockopt(listener, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
 	if (bind(listener, (struct sockaddr *)&own, sizeof own) || listen(listener, 128))
 		err(1, "port %s", argv[argc - 1]);
 	for (;;) {

@@ -10,7 +10,6 @@ import socket
 import time
 from collections.abc import Iterable, Iterator
 from struct import Struct
-from struct import error as StructError
 from typing import TYPE_CHECKING, NamedTuple
 
 from dcmstore.connection import Closed, Connection, ReceivedEvent
@@ -27,11 +26,6 @@ _SMALL_SEGMENT = 512
 _DRAIN_SIZE = 1 << 12
 _INT_MAX = 2**31 - 1
 _PAUSE = 0.1  # seconds between two looks at what a signal handler has noted
-_ROUND_TRIP_AT = 68  # tcpi_rtt in struct tcp_info of linux/tcp.h, since the handshake
-_MICROSECONDS = Struct("@I")
-_NEAR = 200
-"""Microseconds from a peer and back. With the buffer below even 10 Gbit/s stay possible."""
-_NEAR_BUFFER = 1 << 18
 _LAST_WORDS_TIME = 1.0  # for the last PDU after an interruption
 
 
@@ -264,25 +258,6 @@ def set_buffer_length(sock: "socket.socket | TlsSocket") -> None:
     if size > 0:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
-
-
-def receive_closely(sock: socket.socket) -> None:
-    """Let a peer that is near have no more under way than fits into the processor's caches.
-
-    The kernel lets the receive buffer grow, which a distant peer needs to be sending all the time.
-    The bytes of a near one would only wait in there until getting them back takes longer.
-    """
-    if sock.family not in (socket.AF_INET, socket.AF_INET6) or "TCP_BUFFER_LENGTH" in os.environ:
-        return
-    try:
-        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ROUND_TRIP_AT + 4)
-        (round_trip,) = _MICROSECONDS.unpack_from(info, _ROUND_TRIP_AT)
-        # It is 0 if the kernel had no chance to measure it.
-        if 0 < round_trip < _NEAR:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _NEAR_BUFFER)
-    except (OSError, StructError):
-        # Where there is no such option, buffers stay as they are.
-        return
 
 
 def _integer(text: str) -> int:

@@ -14,7 +14,7 @@ from dcmstore.connection import UNEXPECTED_PDU, Closed, Command, Connection, Dat
 from dcmstore.dataset import DataSetError
 from dcmstore.errors import AssociationError, LocalError, PeerError
 from dcmstore.text import printable
-from dcmstore.transport import PEER_GONE, Interrupted, Link, TimedOut, receive_closely
+from dcmstore.transport import PEER_GONE, Interrupted, Link, TimedOut
 from storescpd import roles, title
 from storescpd.normal import NormalIncoming
 from storescpd.signals import Stop
@@ -70,7 +70,6 @@ class _AbortOrdered(Exception):
 
 def serve(connection: socket.socket, peer: str, service: Service) -> None:
     """Serve one association on the socket, and close it; what the peer does wrong is logged."""
-    receive_closely(connection)
     make_link = Link if service.tls is None else service.tls.link
     link = make_link(
         connection,

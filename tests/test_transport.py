@@ -17,7 +17,7 @@ import pytest
 from harness import wire
 from harness.processes import PATIENCE
 
-from dcmstore import pdu, transport
+from dcmstore import pdu
 from dcmstore.connection import Closed, Command, Connection, Data, ReceivedEvent
 from dcmstore.errors import LocalError, PeerError
 from dcmstore.transport import PEER_GONE, Interrupted, Link, TimedOut
@@ -441,34 +441,3 @@ def test_nodelay(monkeypatch: pytest.MonkeyPatch, value: str | None, expected: b
         link_on(ours)
         found = ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     assert bool(found) == expected
-
-
-def receive_buffer(sock: socket.socket) -> int:
-    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
-
-
-def test_a_near_peer_has_little_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("TCP_BUFFER_LENGTH", raising=False)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        for near, set_here in ((1_000_000, True), (1, False)):
-            monkeypatch.setattr(transport, "_NEAR", near)
-            with socket.create_connection(listener.getsockname()) as peer:
-                accepted, _ = listener.accept()
-                with accepted:
-                    before = receive_buffer(accepted)
-                    transport.receive_closely(accepted)
-                    peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 18)
-                    wanted = receive_buffer(peer) if set_here else before
-                    assert receive_buffer(accepted) == wanted
-                    peer.sendall(b"still there")
-                    assert accepted.recv(100) == b"still there"
-
-
-def test_a_buffer_that_was_asked_for_stays(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And so does that of a socket that is no TCP socket."""
-    ours, _ = pair
-    if ours.family != socket.AF_UNIX:
-        monkeypatch.setenv("TCP_BUFFER_LENGTH", "100000")
-    before = receive_buffer(ours)
-    transport.receive_closely(ours)
-    assert receive_buffer(ours) == before
