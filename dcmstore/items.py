@@ -1,7 +1,7 @@
 """The items inside A-ASSOCIATE PDUs to and from bytes (PS3.8 9.3 and annex D, PS3.7 annex D.3).
 
-Text is Latin-1, one character a byte, so that decoding never fails; UIDs and names lose their
-padding. Fields that are absent decode as 0 or ``""``, and empty fields are not encoded.
+Text is Latin-1, one character a byte, so that decoding never fails; a NUL ends UIDs and names.
+Fields that are absent decode as 0 or ``""``, and empty fields are not encoded.
 Decoding raises PeerError, encoding ValueError (TooLongError where users can bring it about) or
 struct.error for what a field cannot hold.
 """
@@ -21,18 +21,15 @@ _ABSTRACT_SYNTAX = 0x30
 _TRANSFER_SYNTAX = 0x40
 _MAX_LENGTH = 0x51
 _IMPLEMENTATION_CLASS = 0x52
-_ASYNC_WINDOW = 0x53
 _ROLE = 0x54
 _IMPLEMENTATION_VERSION = 0x55
 _EXTENDED = 0x56
-_COMMON_EXTENDED = 0x57
 _USER_IDENTITY = 0x58
 _USER_IDENTITY_RESPONSE = 0x59
 
 _ITEM = Struct(">BxH")
 _CONTEXT = Struct(">BxHBxBx")
 _SHORT = Struct(">H")
-_TWO_SHORTS = Struct(">HH")
 _LONG = Struct(">I")
 # The header of a user identity item, type and response flag, and two lengths.
 _IDENTITY_OVERHEAD = 4 + 2 + 2 * 2
@@ -73,14 +70,6 @@ class ExtendedNegotiation(NamedTuple):
     info: bytes
 
 
-class CommonExtendedNegotiation(NamedTuple):
-    """SOP class common extended negotiation (PS3.7 annex D.3.3.6)."""
-
-    sop_class: str
-    service_class: str
-    related: tuple[str, ...]
-
-
 class UserIdentity(NamedTuple):
     """Who asks (PS3.7 annex D.3.3.7): kind 1 name, 2 name and code, 3 Kerberos, 4 SAML, 5 JWT."""
 
@@ -96,10 +85,8 @@ class UserInformation(NamedTuple):
     max_length: int
     implementation_class: str
     implementation_version: str
-    async_window: tuple[int, int] | None
     roles: tuple[RoleSelection, ...]
     extended: tuple[ExtendedNegotiation, ...]
-    common_extended: tuple[CommonExtendedNegotiation, ...]
     user_identity: UserIdentity | None
     user_identity_response: bytes | None
 
@@ -135,12 +122,15 @@ def join(kind: int, content: bytes) -> bytes:
 
 
 def decode_name(raw: bytes) -> str:
-    """Return a UID or an implementation version name without its padding."""
+    """Return a UID or an implementation version name, up to the first NUL.
+
+    A blank at the end stays, as it does in the reference: there is no such UID.
+    """
     if len(raw) > _NAME_LENGTH:
         raise PeerError(
             "0006:0308", f"DUL Illegal UID or name: {len(raw)} bytes, at most {_NAME_LENGTH}"
         )
-    return raw.rstrip(b"\0 ").decode("latin-1")
+    return raw.partition(b"\0")[0].decode("latin-1")
 
 
 def encode_name(text: str) -> bytes:
@@ -214,31 +204,28 @@ def encode_answered(results: Iterable[ContextResult]) -> bytes:
 
 
 def decode_user_information(data: bytes) -> UserInformation:
-    """Return what the content of a user information item says; unknown sub-items are skipped."""
+    """Return what the content of a user information item says; other sub-items are skipped.
+
+    Those of the asynchronous window and of common extended negotiation mean nothing here,
+    whatever is in them.
+    """
     max_length = 0
     implementation_class = implementation_version = ""
-    async_window = user_identity = response = None
+    user_identity = response = None
     roles = []
     extended = []
-    common_extended = []
     for kind, content in split(data):
         fields = _Fields(kind, content)
         if kind == _MAX_LENGTH:
             max_length = fields.long()
         elif kind == _IMPLEMENTATION_CLASS:
             implementation_class = decode_name(content)
-        elif kind == _ASYNC_WINDOW:
-            async_window = (fields.short(), fields.short())
         elif kind == _ROLE:
             roles.append(RoleSelection(fields.uid(), fields.byte() != 0, fields.byte() != 0))
         elif kind == _IMPLEMENTATION_VERSION:
             implementation_version = decode_name(content)
         elif kind == _EXTENDED:
             extended.append(ExtendedNegotiation(fields.uid(), fields.rest()))
-        elif kind == _COMMON_EXTENDED:
-            common_extended.append(
-                CommonExtendedNegotiation(fields.uid(), fields.uid(), fields.uids())
-            )
         elif kind == _USER_IDENTITY:
             user_identity = UserIdentity(
                 fields.byte(), fields.byte() != 0, fields.sized(), fields.sized()
@@ -249,10 +236,8 @@ def decode_user_information(data: bytes) -> UserInformation:
         max_length,
         implementation_class,
         implementation_version,
-        async_window,
         tuple(roles),
         tuple(extended),
-        tuple(common_extended),
         user_identity,
         response,
     )
@@ -289,14 +274,6 @@ class _Fields:
     def uid(self) -> str:
         return decode_name(self.sized())
 
-    def uids(self) -> tuple[str, ...]:
-        """Read UIDs, each behind its length, that follow the length of them all."""
-        inner = _Fields(self._kind, self.sized())
-        uids = []
-        while inner._at < len(inner._data):
-            uids.append(inner.uid())
-        return tuple(uids)
-
     def rest(self) -> bytes:
         return self._data[self._at :]
 
@@ -306,18 +283,12 @@ def encode_user_information(user: UserInformation) -> bytes:
     items = [join(_MAX_LENGTH, _LONG.pack(user.max_length))]
     if user.implementation_class:
         items.append(join(_IMPLEMENTATION_CLASS, encode_name(user.implementation_class)))
-    if user.async_window is not None:
-        items.append(join(_ASYNC_WINDOW, _TWO_SHORTS.pack(*user.async_window)))
     for sop_class, scu, scp in user.roles:
         items.append(join(_ROLE, _sized(encode_name(sop_class)) + bytes((scu, scp))))
     if user.implementation_version:
         items.append(join(_IMPLEMENTATION_VERSION, encode_name(user.implementation_version)))
     for sop_class, info in user.extended:
         items.append(join(_EXTENDED, _sized(encode_name(sop_class)) + info))
-    for sop_class, service_class, related in user.common_extended:
-        uids = b"".join([_sized(encode_name(uid)) for uid in related])
-        classes = _sized(encode_name(sop_class)) + _sized(encode_name(service_class))
-        items.append(join(_COMMON_EXTENDED, classes + _sized(uids)))
     if user.user_identity is not None:
         kind, wanted, primary, secondary = user.user_identity
         total = sum(map(len, items)) + _IDENTITY_OVERHEAD + len(primary) + len(secondary)

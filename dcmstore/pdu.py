@@ -1,8 +1,9 @@
 """The seven PDUs of the DICOM upper layer to and from bytes (PS3.8 section 9.3, annex D.3).
 
-Text is Latin-1, one character a byte, so that decoding never fails; UIDs and AE titles lose their
-padding. A length found in a PDU is only ever compared with the bytes that are there: it never
-allocates. Fields that are absent decode as 0 or ``""``, and empty fields are not encoded.
+Text is Latin-1, one character a byte, so that decoding never fails; AE titles lose their padding,
+and a NUL ends any text. A length found in a PDU is only ever compared with the bytes that are
+there: it never allocates. Fields that are absent decode as 0 or ``""``, and empty fields are not
+encoded.
 """
 
 from collections.abc import Callable
@@ -30,7 +31,6 @@ from dcmstore.items import (
     join,
     split,
 )
-from dcmstore.items import CommonExtendedNegotiation as CommonExtendedNegotiation
 from dcmstore.items import ContextResult as ContextResult
 from dcmstore.items import ExtendedNegotiation as ExtendedNegotiation
 from dcmstore.items import PresentationContext as PresentationContext
@@ -79,10 +79,8 @@ class AssociateRequest(NamedTuple):
     implementation_version: str
     application_context: str = APPLICATION_CONTEXT
     protocol_version: int = 1
-    async_window: tuple[int, int] | None = None
     roles: tuple[RoleSelection, ...] = ()
     extended: tuple[ExtendedNegotiation, ...] = ()
-    common_extended: tuple[CommonExtendedNegotiation, ...] = ()
     user_identity: UserIdentity | None = None
     raw_titles: bytes = b""
 
@@ -98,7 +96,6 @@ class AssociateAccept(NamedTuple):
     implementation_version: str
     application_context: str = APPLICATION_CONTEXT
     protocol_version: int = 1
-    async_window: tuple[int, int] | None = None
     roles: tuple[RoleSelection, ...] = ()
     extended: tuple[ExtendedNegotiation, ...] = ()
     user_identity_response: bytes | None = None
@@ -165,7 +162,7 @@ _Context = TypeVar("_Context")
 _ASSOCIATE = Struct(">H2x32s32x")
 _TITLE_LENGTH = 16
 _FIXED_LENGTH = 4
-_NO_USER_INFORMATION = UserInformation(0, "", "", None, (), (), (), None, None)
+_NO_USER_INFORMATION = UserInformation(0, "", "", (), (), None, None)
 
 
 def check_header(pdu_type: int, length: int, max_length: int = 0) -> None:
@@ -278,10 +275,8 @@ def _request(data: bytes) -> AssociateRequest:
         user.implementation_version,
         application_context,
         version,
-        user.async_window,
         user.roles,
         user.extended,
-        user.common_extended,
         user.user_identity,
         raw_titles,
     )
@@ -301,7 +296,6 @@ def _accept(data: bytes) -> AssociateAccept:
         user.implementation_version,
         application_context,
         version,
-        user.async_window,
         user.roles,
         user.extended,
         user.user_identity_response,
@@ -358,10 +352,8 @@ def _encode_request(pdu: AssociateRequest) -> bytes:
         pdu.max_length,
         pdu.implementation_class,
         pdu.implementation_version,
-        pdu.async_window,
         pdu.roles,
         pdu.extended,
-        pdu.common_extended,
         pdu.user_identity,
         None,
     )
@@ -373,10 +365,8 @@ def _encode_accept(pdu: AssociateAccept) -> bytes:
         pdu.max_length,
         pdu.implementation_class,
         pdu.implementation_version,
-        pdu.async_window,
         pdu.roles,
         pdu.extended,
-        (),
         None,
         pdu.user_identity_response,
     )

@@ -48,17 +48,9 @@ def read(raw: bytes) -> ours.PDU:
 
 
 def _read_request(pdu: Any) -> ours.AssociateRequest:
-    common = []
     identity = None
     for item in pdu.user_information.user_data:
-        if isinstance(item, items.SOPClassCommonExtendedNegotiationSubItem):
-            related = tuple(map(str, item.related_general_sop_class_identification))
-            common.append(
-                ours.CommonExtendedNegotiation(
-                    str(item.sop_class_uid), str(item.service_class_uid), related
-                )
-            )
-        elif isinstance(item, items.UserIdentitySubItemRQ):
+        if isinstance(item, items.UserIdentitySubItemRQ):
             found: Any = item
             identity = ours.UserIdentity(
                 found.id_type, bool(found.response_requested), found.primary, found.secondary or b""
@@ -76,7 +68,6 @@ def _read_request(pdu: Any) -> ours.AssociateRequest:
         ),
         application_context=str(pdu.application_context_name),
         protocol_version=pdu.protocol_version,
-        common_extended=tuple(common),
         user_identity=identity,
         **_read_shared(pdu.user_information),
     )
@@ -103,13 +94,10 @@ def _read_accept(pdu: Any) -> ours.AssociateAccept:
 
 
 def _read_shared(user: Any) -> dict[str, Any]:
-    window = None
     roles = []
     extended = []
     for item in user.user_data:
-        if isinstance(item, items.AsynchronousOperationsWindowSubItem):
-            window = (item.max_operations_invoked, item.max_operations_performed)
-        elif isinstance(item, items.SCP_SCU_RoleSelectionSubItem):
+        if isinstance(item, items.SCP_SCU_RoleSelectionSubItem):
             roles.append(ours.RoleSelection(str(item.uid), item.scu == 1, item.scp == 1))
         elif isinstance(item, items.SOPClassExtendedNegotiationSubItem):
             extended.append(ours.ExtendedNegotiation(str(item.uid), item.app_info or b""))
@@ -117,7 +105,6 @@ def _read_shared(user: Any) -> dict[str, Any]:
         "max_length": user.maximum_length,
         "implementation_class": str(user.implementation_class_uid),
         "implementation_version": user.implementation_version_name,
-        "async_window": window,
         "roles": tuple(roles),
         "extended": tuple(extended),
     }
@@ -191,11 +178,6 @@ def _notifications(pdu: ours.AssociateRequest | ours.AssociateAccept) -> Iterabl
     note = primitives.ImplementationVersionNameNotification()
     note.implementation_version_name = pdu.implementation_version
     yield note
-    if pdu.async_window is not None:
-        note = primitives.AsynchronousOperationsWindowNegotiation()
-        note.maximum_number_operations_invoked = pdu.async_window[0]
-        note.maximum_number_operations_performed = pdu.async_window[1]
-        yield note
     for sop_class, scu, scp in pdu.roles:
         note = primitives.SCP_SCU_RoleSelectionNegotiation()
         note.sop_class_uid, note.scu_role, note.scp_role = sop_class, scu, scp
@@ -205,11 +187,6 @@ def _notifications(pdu: ours.AssociateRequest | ours.AssociateAccept) -> Iterabl
         note.sop_class_uid, note.service_class_application_information = sop_class, info
         yield note
     if isinstance(pdu, ours.AssociateRequest):
-        for sop_class, service_class, related in pdu.common_extended:
-            note = primitives.SOPClassCommonExtendedNegotiation()
-            note.sop_class_uid, note.service_class_uid = sop_class, service_class
-            note.related_general_sop_class_identification = list(related)
-            yield note
         if pdu.user_identity is not None:
             note = primitives.UserIdentityNegotiation()
             note.user_identity_type, note.positive_response_requested = pdu.user_identity[:2]

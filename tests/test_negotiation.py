@@ -173,7 +173,6 @@ def test_association_without_an_accepted_context() -> None:
 def test_fields_of_the_acceptance() -> None:
     wanted = request((wire.CT, NATIVE))._replace(
         raw_titles=b"CALLED\0".ljust(16) + b"CALLING\0".ljust(16),
-        async_window=(5, 5),
         roles=(pdu.RoleSelection(wire.CT, False, True),),
         extended=(pdu.ExtendedNegotiation(wire.CT, b"\1"),),
         user_identity=pdu.UserIdentity(2, True, b"me", b"secret"),

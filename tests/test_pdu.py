@@ -23,7 +23,6 @@ from dcmstore.pdu import (
     AssociateAccept,
     AssociateReject,
     AssociateRequest,
-    CommonExtendedNegotiation,
     ContextResult,
     ExtendedNegotiation,
     PData,
@@ -111,12 +110,10 @@ FULL_REQUEST = (
         0x50,
         item(0x51, b"\0\1\0\0")
         + item(0x52, b"1.2.4")
-        + item(0x53, b"\0\5\0\6")
         + item(0x54, uid(CT) + b"\1\0")
         + item(0x54, uid("1.2") + b"\0\1")
         + item(0x55, b"VERSION")
         + item(0x56, uid(CT) + b"\1\2\3")
-        + item(0x57, uid(CT) + uid("1.2.840.10008.4.2") + b"\0\x08" + uid("1.2") + uid("1"))
         + item(0x58, b"\5\1\0\3jwt\0\0"),
     )
 )
@@ -129,7 +126,6 @@ FULL_ACCEPT = (
         0x50,
         item(0x51, b"\0\1\0\0")
         + item(0x52, b"1.2.4")
-        + item(0x53, b"\0\1\0\1")
         + item(0x54, uid(CT) + b"\1\1")
         + item(0x55, b"VERSION")
         + item(0x56, uid(CT) + b"\1")
@@ -168,10 +164,8 @@ GOLDEN: dict[str, tuple[bytes, PDU]] = {
             "1.2.4",
             "VERSION",
             application_context="1.2.3",
-            async_window=(5, 6),
             roles=(RoleSelection(CT, True, False), RoleSelection("1.2", False, True)),
             extended=(ExtendedNegotiation(CT, b"\1\2\3"),),
-            common_extended=(CommonExtendedNegotiation(CT, "1.2.840.10008.4.2", ("1.2", "1")),),
             user_identity=UserIdentity(5, True, b"jwt", b""),
         ),
     ),
@@ -196,7 +190,6 @@ GOLDEN: dict[str, tuple[bytes, PDU]] = {
             "1.2.4",
             "VERSION",
             application_context="1.2.3",
-            async_window=(1, 1),
             roles=(RoleSelection(CT, True, True),),
             extended=(ExtendedNegotiation(CT, b"\1"),),
             user_identity_response=b"ok",
@@ -385,19 +378,9 @@ MALFORMED = {
     "long implementation class": (request(item(0x52, b"1" * 65)), "0006:0308"),
     "long implementation version": (request(item(0x55, b"V" * 65)), "0006:0308"),
     "short maximum length": (request(item(0x51, bytes(3))), "0006:0308"),
-    "short window": (request(item(0x53, bytes(3))), "0006:0308"),
     "role without flags": (request(item(0x54, uid(CT) + b"\1")), "0006:0308"),
     "role with a long UID": (request(item(0x54, uid("1" * 65) + b"\1\1")), "0006:0308"),
     "extended UID beyond": (request(item(0x56, b"\0\4" + b"1.2")), "0006:0308"),
-    "common extended cut": (request(item(0x57, uid("1") + uid("2"))), "0006:0308"),
-    "related UID beyond": (
-        request(item(0x57, uid("1") + uid("2") + b"\0\3\0\2" + b"1"), item(0x77, b"1")),
-        "0006:0308",
-    ),
-    "related UID without length": (
-        request(item(0x57, uid("1") + uid("2") + b"\0\1\0")),
-        "0006:0308",
-    ),
     "identity without length": (request(item(0x58, b"\1\0\0")), "0006:0308"),
     "identity beyond": (request(item(0x58, b"\1\0\0\3ab\0\0")), "0006:0308"),
     "secondary field beyond": (request(item(0x58, b"\2\0\0\1a\0\2p")), "0006:0308"),
@@ -470,8 +453,14 @@ def test_context_without_abstract_syntax_is_left_to_negotiation() -> None:
     assert decoded.contexts == (PresentationContext(1, "", ("1.2",)),)
 
 
-def test_padding_of_uids_is_dropped() -> None:
-    for padding in (b" ", b"\0", b"\0\0 "):
+@pytest.mark.parametrize("kind", [0x53, 0x57])
+@pytest.mark.parametrize("content", [b"", b"\1", b"\0\x70" + CT.encode()])
+def test_items_that_mean_nothing_here_are_not_looked_at(kind: int, content: bytes) -> None:
+    assert decode(A_ASSOCIATE_RQ, request(item(kind, content))) == decode(A_ASSOCIATE_RQ, request())
+
+
+def test_a_nul_ends_a_uid() -> None:
+    for padding in (b"\0", b"\0\0 ", b"\0rest"):
         syntaxes = item(0x30, b"1.2.3" + padding) + item(0x40, b"1.2.4" + padding)
         decoded = decode(A_ASSOCIATE_RQ, FIXED + item(0x20, b"\1\0\0\0" + syntaxes))
         assert isinstance(decoded, AssociateRequest)
@@ -519,7 +508,6 @@ UNFIT: list[PDU] = [
     REQUEST._replace(contexts=(PresentationContext(1, "1" * 65, ("2",)),)),
     REQUEST._replace(contexts=(PresentationContext(1, "1", ("2" * 64,) * 1000),)),
     REQUEST._replace(user_identity=UserIdentity(300, False, b"", b"")),
-    REQUEST._replace(async_window=(65536, 0)),
     REQUEST._replace(extended=(ExtendedNegotiation("1", bytes(65535)),)),
     REQUEST._replace(extended=(ExtendedNegotiation("1", bytes(40000)),) * 2),
     REQUEST._replace(protocol_version=65536),

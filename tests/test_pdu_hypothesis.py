@@ -17,7 +17,6 @@ from dcmstore.pdu import (
     AssociateAccept,
     AssociateReject,
     AssociateRequest,
-    CommonExtendedNegotiation,
     ContextResult,
     ExtendedNegotiation,
     PData,
@@ -48,12 +47,9 @@ UIDS = st.from_regex(r"\A[12](\.(0|[1-9][0-9]{0,8})){1,6}\Z")
 CONTEXT_IDS = st.integers(0, 127).map(lambda n: 2 * n + 1)
 ONE = st.just(1)
 NOTHING = st.just(b"")
-SHORTS = st.integers(0, 0xFFFF)
 LENGTHS = st.integers(0, 0xFFFFFFFF)
-WINDOWS = st.none() | st.tuples(SHORTS, SHORTS)
 ROLES = st.builds(RoleSelection, UIDS, st.booleans(), st.booleans()).filter(any_role)
 EXTENDED = st.builds(ExtendedNegotiation, UIDS, st.binary(min_size=1, max_size=20))
-COMMON = st.builds(CommonExtendedNegotiation, UIDS, UIDS, st.lists(UIDS, max_size=3).map(tuple))
 
 
 def several(strategy: st.SearchStrategy[Item]) -> st.SearchStrategy[tuple[Item, ...]]:
@@ -86,10 +82,8 @@ REQUESTS = st.builds(
     UIDS,
     VERSIONS,
     application_context=UIDS,
-    async_window=WINDOWS,
     roles=several(ROLES),
     extended=several(EXTENDED),
-    common_extended=several(COMMON),
     user_identity=st.none() | IDENTITIES,
     protocol_version=ONE,
     raw_titles=NOTHING,
@@ -105,7 +99,6 @@ ACCEPTS = st.builds(
     UIDS,
     VERSIONS,
     application_context=UIDS,
-    async_window=WINDOWS,
     roles=several(ROLES),
     extended=several(EXTENDED),
     user_identity_response=st.none() | st.binary(min_size=1, max_size=40),

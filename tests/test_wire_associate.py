@@ -79,6 +79,36 @@ def test_protocol_version_without_bit_0(
     receiver.wait_for_log("0006:0322", since=mark)
 
 
+def test_what_ends_a_uid(flavour: str, shared_receiver: StartReceiver) -> None:
+    """Where PS3.8 annex F has no padding, a NUL ends a UID, and a blank is part of it."""
+    receiver = shared_receiver(flavour, *QUICK)
+    with Peer.connect(receiver.port) as peer:
+        reply = peer.associate(
+            (1, wire.CT + "\0", (wire.EXPLICIT + "\0",)),
+            (3, wire.CT + "\0rest", (wire.EXPLICIT + "\0rest",)),
+            (5, wire.CT + " ", (wire.EXPLICIT,)),
+            (7, wire.CT, (wire.EXPLICIT + " ",)),
+            application_context=wire.APPLICATION_CONTEXT + "\0rest",
+        )
+        assert [result for _, result, _ in reply.contexts] == [0, 0, 3, 4]
+        peer.release()
+    with Peer.connect(receiver.port) as peer:
+        blank = wire.APPLICATION_CONTEXT + " "
+        peer.send(wire.associate_rq([CT_CONTEXT], application_context=blank))
+        peer.expect_reject(1, 1, 2)
+
+
+@pytest.mark.parametrize("kind", [0x53, 0x57])
+def test_malformed_item_that_means_nothing(
+    flavour: str, shared_receiver: StartReceiver, kind: int
+) -> None:
+    receiver = shared_receiver(flavour, *QUICK)
+    with Peer.connect(receiver.port) as peer:
+        reply = peer.associate(extra=wire.item(kind, b"\0"))
+        assert reply.contexts == [(1, 0, wire.EXPLICIT)]
+        peer.release()
+
+
 def test_protocol_version_3(flavour: str, shared_receiver: StartReceiver) -> None:
     receiver = shared_receiver(flavour, *QUICK)
     with Peer.connect(receiver.port) as peer:
