@@ -272,6 +272,17 @@ def test_layout_of_the_acceptance(flavour: str, shared_receiver: StartReceiver) 
     assert reply.max_pdu == 5000
 
 
+@pytest.mark.parametrize("empty", [b" ", b"\0"])
+def test_empty_titles(shared_receiver: StartReceiver, empty: bytes) -> None:
+    # The reference has no answer that it could send.
+    receiver = shared_receiver(OURS, *QUICK)
+    with Peer.connect(receiver.port) as peer:
+        reply = peer.associate(called=empty * 16, calling=empty * 16)
+        assert (reply.called, reply.calling) == (empty * 16, empty * 16)
+        peer.echo()
+        peer.release()
+
+
 def test_two_contexts_of_the_same_id_the_first_counts(shared_receiver: StartReceiver) -> None:
     # Version 3.6.7 of the reference takes the second one.
     receiver = shared_receiver(OURS, *QUICK)
