@@ -118,6 +118,11 @@ def answer(request: pdu.AssociateRequest, policy: Policy) -> pdu.AssociateAccept
         )
     if not request.contexts:
         return None
+    # Two answers for one ID could not be told apart: of contexts that share one the first counts.
+    contexts: dict[int, pdu.PresentationContext] = {}
+    for context in request.contexts:
+        contexts.setdefault(context.id, context)
+    request = request._replace(contexts=tuple(contexts.values()))
     if policy.profile is None:
         results = tuple(_result(context, policy) for context in request.contexts)
     else:
