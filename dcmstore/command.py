@@ -1,7 +1,8 @@
 """DIMSE command sets to and from small records (PS3.7 sections 6.3, 9.3 and annex E).
 
-A command set is always implicit VR little endian. Unknown elements, repetitions of an element and
-a wrong or missing command group length are ignored on decoding.
+A command set is always implicit VR little endian. Unknown elements, repetitions of an element, a
+wrong or missing command group length, and whatever follows the first two bytes of a number are
+ignored on decoding.
 """
 
 from functools import lru_cache
@@ -148,7 +149,7 @@ def decode(data: bytes | memoryview) -> CommandSet:
         message_id = _number(elements, _MESSAGE_ID)
         priority = _number(elements, _PRIORITY)
         sop_instance = _uid(elements, _SOP_INSTANCE)
-        if not has_data or not sop_instance or not sop_class:
+        if not has_data or not sop_instance:
             raise _badly_formed()
         request = StoreRequest(message_id, sop_class, sop_instance, priority)
         return _moved(request, elements) if _MOVE_TITLE in elements else request
@@ -261,9 +262,9 @@ def _failed(element: int) -> PeerError:
 
 def _number(elements: dict[int, bytes], element: int) -> int:
     value = elements.get(element)
-    if value is None or len(value) != 2:
+    if value is None or len(value) < _US.size:
         raise _failed(element)
-    number: int = _US.unpack(value)[0]
+    number: int = _US.unpack_from(value)[0]
     return number
 
 

@@ -162,6 +162,7 @@ _Context = TypeVar("_Context")
 _ASSOCIATE = Struct(">H2x32s32x")
 _TITLE_LENGTH = 16
 _FIXED_LENGTH = 4
+_MAX_FIXED_LENGTH = 4096
 _NO_USER_INFORMATION = UserInformation(0, "", "", (), (), None, None)
 
 
@@ -180,7 +181,9 @@ def check_header(pdu_type: int, length: int, max_length: int = 0) -> None:
         if length > MAX_ASSOCIATE_LENGTH:
             raise PeerError("0006:0437", "A-ASSOCIATE PDU too large")
     elif A_ASSOCIATE_RJ <= pdu_type <= A_ABORT:
-        if length != _FIXED_LENGTH:
+        # Some peers get it wrong in PDUs that say it all by their type; what is too much is not
+        # looked at, and what is missing counts as 0.
+        if length > _MAX_FIXED_LENGTH:
             raise PeerError("0006:0308", f"DUL Illegal PDU Length {length}.  Expected 4")
     else:
         raise PeerError("0006:0321", f"Unrecognized PDU type: {pdu_type:02x}")
@@ -200,6 +203,7 @@ def decode(pdu_type: int, body: bytes | memoryview) -> PDU:
         return _request(data)
     if pdu_type == A_ASSOCIATE_AC:
         return _accept(data)
+    data = data.ljust(_FIXED_LENGTH, b"\0")
     if pdu_type == A_ASSOCIATE_RJ:
         return AssociateReject(data[1], data[2], data[3])
     if pdu_type == A_RELEASE_RQ:

@@ -419,6 +419,17 @@ def test_release_that_fails(
     assert (done.code, lines(done)) == (1, [f"E: Association Release Failed: {reason}"])
 
 
+@pytest.mark.parametrize("length", [0, 8])
+def test_length_of_the_answer_to_a_release(file: Path, flavour: str, length: int) -> None:
+    def script(peer: Peer, proposal: Proposal) -> None:
+        answer_store(peer, until_request(peer, proposal), 0)
+        peer.expect(wire.RELEASE_RQ)
+        peer.send(wire.pdu(wire.RELEASE_RP, bytes(length)))
+
+    done = scripted(flavour, [file], script=script)
+    assert (done.code, lines(done)) == (0, [])
+
+
 def test_files_on_an_association_that_is_gone(file: Path, flavour: str) -> None:
     """--no-halt tries them all, and only the release tells the exit code."""
 
