@@ -26,6 +26,8 @@ from dcmstore.optiontable import (
     as_attribute,
 )
 
+net_log = logging.getLogger("dcmtk.dcmnet")
+
 __all__ = ["Hook", "Options", "UsageError", "identifier", "parse", "program_name"]
 
 
@@ -330,7 +332,10 @@ def _convert_value(long: str, value: Value, text: str) -> str | int:
         raise UsageError(f"Invalid value for option {long} (underflow: {text})")
     if number > value.high:
         raise UsageError(f"Invalid value for option {long} (overflow: {text})")
-    return number - number % value.multiple
+    rounded = number - number % value.multiple
+    if value.rounded and rounded != number:
+        net_log.warning(value.rounded, number, rounded)
+    return rounded
 
 
 def _port(text: str) -> int:

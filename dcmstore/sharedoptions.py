@@ -1,8 +1,9 @@
-"""The rows that both programs have in common: general options, and TLS."""
+"""The rows that both programs have in common: general options, the size of PDUs, and TLS."""
 
 from dcmstore import logs
 from dcmstore.optiontable import (
     KEYWORD,
+    UNSIGNED,
     VERBOSE_MODE,
     Check,
     Option,
@@ -48,6 +49,23 @@ GENERAL = Section(
             stage="verbose",
         ),
     ),
+)
+
+MAX_PDU = Option(
+    "-pdu",
+    "--max-pdu",
+    "receive PDUs of at most b bytes",
+    (
+        Value(
+            "bytes",
+            UNSIGNED,
+            4096,
+            131072,
+            multiple=2,
+            rounded="ASSOC: PDV receive length %d is odd (using %d)",
+        ),
+    ),
+    default=16384,
 )
 
 _GROUP = "transport layer security (TLS) options"

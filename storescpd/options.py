@@ -14,7 +14,7 @@ from dcmstore.optiontable import (
     not_with,
     only_with,
 )
-from dcmstore.sharedoptions import GENERAL, TLS_STAGES, tls_sections
+from dcmstore.sharedoptions import GENERAL, MAX_PDU, TLS_STAGES, tls_sections
 from storescpd.outputoptions import EVENTS, OUTPUT
 from storescpd.ownoptions import OURS
 
@@ -170,13 +170,7 @@ _OTHER = Section(
         Option(
             "-aet", "--aetitle", "this program's AE title is a", (Value("aetitle"),), "STORESCP"
         ),
-        Option(
-            "-pdu",
-            "--max-pdu",
-            "receive PDUs of at most b bytes",
-            (Value("bytes", UNSIGNED, 4096, 131072, multiple=2),),
-            default=16384,
-        ),
+        MAX_PDU,
         Option("-dhl", "--disable-host-lookup", "do not look up the names of peers"),
         Option("", "--refuse", "reject every association"),
         Option("", "--reject", "reject associations without an implementation class UID"),

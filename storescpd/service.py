@@ -99,7 +99,7 @@ class Configured:
                 promiscuous=options.promiscuous,
                 refuse=options.refuse,
                 reject_anonymous=options.reject,
-                max_pdu=options.max_pdu & ~1,
+                max_pdu=options.max_pdu,
                 profile=profile,
             ),
             store=StoreOptions(

@@ -11,7 +11,7 @@ from dcmstore.optiontable import (
     not_with,
     only_with,
 )
-from dcmstore.sharedoptions import GENERAL, TLS_STAGES, tls_sections
+from dcmstore.sharedoptions import GENERAL, MAX_PDU, TLS_STAGES, tls_sections
 
 _NETWORK = "network options"
 
@@ -219,9 +219,6 @@ def _seconds(low: int) -> tuple[Value]:
     return (Value("seconds", INTEGER, low),)
 
 
-_PDU_SIZE = (Value("bytes", UNSIGNED, 4096, 131072, multiple=2),)
-
-
 INVENTED_SIZES = _SERIES, _STUDY, _PATIENT = 100, 50, 25
 """How many objects, series and studies are invented for one series, study and patient."""
 
@@ -265,8 +262,14 @@ _OTHER = Section(
             _seconds(1),
             default_text="unlimited",
         ),
-        Option("-pdu", "--max-pdu", "receive PDUs of at most b bytes", _PDU_SIZE, 16384),
-        Option("", "--max-send-pdu", "send PDUs of at most b bytes", _PDU_SIZE, 131072),
+        MAX_PDU,
+        Option(
+            "",
+            "--max-send-pdu",
+            "send PDUs of at most b bytes",
+            (Value("bytes", UNSIGNED, 4096, 131072, multiple=2),),
+            131072,
+        ),
         Option("", "--repeat", "send each file n times", (Value("number", UNSIGNED, 1),), 1),
         Option("", "--abort", "abort the association in the end, do not release it"),
         Option("-nh", "--no-halt", "go on after a file that could not be stored"),

@@ -387,6 +387,12 @@ def test_quiet_success(file: Path, flavour: str) -> None:
     assert (done.code, done.stdout, done.stderr) == (0, "", "")
 
 
+def test_odd_sizes_of_pdus(file: Path, flavour: str) -> None:
+    _, done = converse(flavour, [file], "-pdu", "4097", "--max-send-pdu", "4099", statuses=[0])
+    warning = "W: ASSOC: PDV receive length 4097 is odd (using 4096)"
+    assert (done.code, lines(done)) == (0, [warning])
+
+
 @pytest.mark.parametrize("status", [0, 0xA700])
 def test_abort_instead_of_release(file: Path, flavour: str, status: int) -> None:
     def script(peer: Peer, proposal: Proposal) -> None:
