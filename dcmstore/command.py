@@ -5,11 +5,14 @@ wrong or missing command group length, and whatever follows the first two bytes 
 ignored on decoding.
 """
 
+import logging
 from functools import lru_cache
 from struct import Struct
 from typing import NamedTuple
 
 from dcmstore.errors import PeerError
+
+log = logging.getLogger("dcmtk.dcmdata")
 
 C_STORE_RQ = 0x0001
 C_STORE_RSP = 0x8001
@@ -194,7 +197,9 @@ def _usual_store_request(data: bytes) -> StoreRequest | None:
     field, head, message_id, priority_head, priority, type_head, data_set, tag, length = marks
     if (field, head, priority_head, type_head, tag) != _STORE_MARKS or data_set == NO_DATA_SET:
         return None
-    sop_class, sop_instance = _clean(data[_TO_CLASS.size : at]), _clean(data[instance:])
+    sop_class, sop_instance = _ended(data[_TO_CLASS.size : at]), _ended(data[instance:])
+    if b" " in sop_class or b" " in sop_instance:
+        return None
     if instance + length != len(data) or not (0 < len(sop_class) <= MAX_UID):
         return None
     if not 0 < len(sop_instance) <= MAX_UID:
@@ -272,16 +277,24 @@ def _uid(elements: dict[int, bytes], element: int) -> str:
     value = elements.get(element)
     if value is None:
         raise _failed(element)
-    uid = _clean(value)
+    uid = _ended(value)
+    if b" " in uid:
+        # Some devices put blanks behind a UID, or into it, where they are no part of it.
+        log.warning(
+            "DcmUniqueIdentifier: Element %s (0000,%04x) contains one or more space characters,"
+            " which were removed",
+            _NAMES[element],
+            element,
+        )
+        uid = uid.replace(b" ", b"")
     if len(uid) > MAX_UID:
         raise _failed(element)
     return uid.decode("latin-1")
 
 
-def _clean(uid: bytes) -> bytes:
-    # Blanks that some devices put inside are no part of a UID, nor is anything behind a NUL: it may
-    # be what was left in a buffer.
-    return uid.replace(b" ", b"").partition(b"\0")[0]
+def _ended(uid: bytes) -> bytes:
+    # What is behind a NUL may be what was left in a buffer.
+    return uid.partition(b"\0")[0]
 
 
 def _details(elements: dict[int, bytes]) -> tuple[tuple[int, bytes], ...]:
