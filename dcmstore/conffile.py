@@ -7,6 +7,7 @@ being special; there is nothing special within single quotes but their end.
 
 import os
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Sequence
 
 from dcmstore.arguments import CONF, CommandLine, Occurrence, UsageError
@@ -97,7 +98,8 @@ def _add(file: CommandLine, words: list[str], where: str) -> None:
 def _lines(path: str) -> Iterator[tuple[str, list[str]]]:
     try:
         with open(path, "rb") as file:
-            text = os.fsdecode(file.read())
+            # What some editors put in front of UTF-8 cannot be seen, and is no option.
+            text = os.fsdecode(file.read().removeprefix(BOM_UTF8))
     except (OSError, ValueError) as error:  # a name that holds NUL is a ValueError
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise UsageError(f"Cannot read configuration file '{path}': {reason}") from None

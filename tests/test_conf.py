@@ -105,6 +105,11 @@ def test_errors_name_file_and_line(conf: Path, line: str, error: str | None) -> 
         assert (outcome.status, outcome.error) == (1, f"{conf}:3: {error}")
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_line(conf: Path) -> None:
+    assert parse(conf, "\ufeff--fork\n", "104").accepted.process == "fork"
+    assert parse(conf, "\ufeff\ufeff-v\n11112\n").error == f"{conf}:2: Too many parameters"
+
+
 def test_a_wrong_value_among_several_is_the_one_that_is_named(conf: Path) -> None:
     text = "--fork\n--max-associations 0\n--max-associations 3\n"
     assert parse(conf, text, "104").status is None, "only the last one counts"
