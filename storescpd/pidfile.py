@@ -74,7 +74,11 @@ class PidFile:
             finally:
                 if self._fd == -1:
                     os.close(fd)
-        self._write()
+        try:
+            self._write()
+        except DaemonError:
+            self.release()
+            raise
 
     def rewrite(self) -> None:
         """Write the id of the process that `daemon.detach` has made; also without detaching."""

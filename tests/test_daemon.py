@@ -1,6 +1,7 @@
 """Detaching, pid files and privileges, in real processes."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -438,6 +439,20 @@ def test_file_that_was_removed_while_it_was_waited_for(
     with PidFile(str(path)):
         assert path.read_text() == f"{os.getpid()}\n"
     assert len(opened) == 2
+
+
+def test_file_that_cannot_be_written_does_not_stay(tmp_path: Path) -> None:
+    most, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    pidfile = PidFile(f"{tmp_path}/pid")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))  # like a full disk
+    try:
+        with pytest.raises(DaemonError, match=r"^cannot write pid file .*/pid: File too large$"):
+            pidfile.claim()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+    assert list(tmp_path.iterdir()) == []
+    with pidfile:
+        assert (tmp_path / "pid").read_text() == f"{os.getpid()}\n"
 
 
 @pytest.mark.parametrize("content", ["", "\n", "999999\n", "4194304"])
