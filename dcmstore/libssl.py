@@ -19,10 +19,18 @@ _CURVES = (
     *("brainpoolP256r1", "brainpoolP384r1", "brainpoolP512r1"),
 )
 
+# Of the reference version 3.6.7 takes the last two, and 3.7.0 does not: a receiver may have such a
+# certificate, and its own sender would be turned away.
 _SIGNATURES = ":".join(
-    f"{key}+{hashed}"
-    for key in ("RSA", "RSA-PSS", "DSA", "ECDSA")
-    for hashed in ("SHA256", "SHA384", "SHA512")
+    (
+        *(
+            f"{key}+{hashed}"
+            for key in ("RSA", "RSA-PSS", "DSA", "ECDSA")
+            for hashed in ("SHA256", "SHA384", "SHA512")
+        ),
+        "ed25519",
+        "ed448",
+    )
 )
 
 
