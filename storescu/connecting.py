@@ -5,6 +5,10 @@ import socket
 
 from dcmstore.errors import PeerError
 
+# Beyond 49 days milliseconds begin at zero again on their way into poll(2); connect(2) itself
+# gives up after minutes.
+_LONGEST_WAIT = 86_400
+
 _FAMILIES = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6, "ip-auto": socket.AF_UNSPEC}
 
 
@@ -23,7 +27,7 @@ def connect(host: str, port: int, protocol: str, timeout: float | None) -> socke
     for family, kind, number, _, address in found:
         connecting = socket.socket(family, kind, number)
         try:
-            connecting.settimeout(timeout)
+            connecting.settimeout(None if timeout is None else min(timeout, _LONGEST_WAIT))
             connecting.connect(address)
             connecting.settimeout(None)
         except OSError as error:

@@ -1,16 +1,13 @@
 """How associations of the sender begin and end: texts, PDUs and exit codes."""
 
-import socket
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from harness import senders, wire
+from harness import wire
 from harness.conversation import converse, lines, scripted
 from harness.objects import small, write_part10
 from harness.peer import Peer
-from harness.processes import free_port
 from harness.receivers import OURS
 from harness.scripted import Message, Proposal, answer_store, serve_accepted
 
@@ -29,40 +26,6 @@ def until_request(peer: Peer, proposal: Proposal) -> Message:
 
 
 # Before there is an association
-
-
-def test_connection_refused(flavour: str, file: Path) -> None:
-    done = senders.send(flavour, free_port(), [file], "-v")
-    assert (done.code, lines(done)[-1]) == (
-        1,
-        "F: Association Request Failed: 0006:031c TCP Initialization Error: Connection refused",
-    )
-
-
-def test_unknown_host(flavour: str, file: Path) -> None:
-    process = senders.start(flavour, 1, [file], host="no.such.host.invalid")
-    done = senders.finish(process)
-    assert (done.code, lines(done)) == (
-        1,
-        [
-            "F: Association Request Failed:"
-            " 0006:0320 Attempt to connect to unknown host: no.such.host.invalid"
-        ],
-    )
-
-
-def test_connection_that_does_not_come_about(flavour: str, file: Path) -> None:
-    """A full queue of connections looks like a host that is not there."""
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, ExitStack() as stack:
-        for _ in range(3):
-            filler = stack.enter_context(socket.socket())
-            filler.setblocking(False)
-            filler.connect_ex(listener.getsockname())
-        done = senders.send(flavour, listener.getsockname()[1], [file], "-to", "1")
-    assert done.code == 1
-    expected = "F: Association Request Failed: 0006:031c TCP Initialization Error: "
-    assert done.stderr.startswith(expected)
-    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -173,19 +136,6 @@ def test_nothing_accepted(flavour: str, file: Path) -> None:
 
     done = scripted(flavour, [file], script=script)
     assert (done.code, lines(done)) == (1, ["F: No Acceptable Presentation Contexts"])
-
-
-@pytest.mark.parametrize(("option", "host"), [("-i6", "::1"), ("-i0", "::1"), ("-i0", "127.0.0.1")])
-def test_ip_protocols(file: Path, option: str, host: str) -> None:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.create_server((host, 0), family=family) as listener:
-        process = senders.start(OURS, listener.getsockname()[1], [file], option, host=host)
-        connected, _ = listener.accept()
-        with Peer(connected) as peer:
-            peer.expect(wire.ASSOCIATE_RQ)
-            peer.send(wire.associate_rj(1, 1, 1))
-            peer.expect_closed()
-    assert senders.finish(process).code == 1
 
 
 # While a response is awaited
