@@ -111,30 +111,33 @@ class Endpoint:
         """Return the link of an association on a connected socket; its ``open`` shakes hands."""
         secured = TlsSocket(
             sock,
-            self._shared if self._is_shared else self._own_context(),
+            self._shared if self._is_shared else self._without_files(),
             server_side=self._server,
             server_name=self._wanted,
             judge=self._judge if self._server else None,
         )
+        if not self._is_shared:
+            # A session is kept by the context that the connection was made with. It goes with
+            # the connection, and no client resumes a session. Keys and certificates are those of
+            # the shared one: to decrypt a key anew for each client can take long.
+            secured.tls.context = self._shared
         return TlsLink(secured, connection, timeout, self._examine, self._finish)
-
-    def _own_context(self) -> ssl.SSLContext:
-        """Return a context for one of many clients that a process serves.
-
-        A context keeps sessions for clients that come again, and they are not to be resumed.
-        """
-        try:
-            return self._context()
-        except OSError as error:
-            # No descriptor is left, for example; and a session that is kept does no harm.
-            log.debug("no context of its own for a connection: %s", error)
-            return self._shared
 
     def _finish(self) -> None:
         if self._seed_path is not None:
             randomseed.write(self._seed_path)
 
     def _context(self) -> ssl.SSLContext:
+        """Return a context with everything in it. Raises OSError."""
+        context = self._without_files()
+        keyfiles.fill(context, self._files, self.passphrase)
+        if self._server:
+            with keyfiles.as_file(self._dh) as path:
+                context.load_dh_params(path)
+        return context
+
+    def _without_files(self) -> ssl.SSLContext:
+        """Return a context that is set up, but has neither keys nor certificates."""
         profile = PROFILES[self._profile]
         protocol = ssl.PROTOCOL_TLS_SERVER if self._server else ssl.PROTOCOL_TLS_CLIENT
         context = ssl.SSLContext(protocol)
@@ -154,12 +157,9 @@ class Endpoint:
         context.maximum_version = ssl.TLSVersion(self._newest)
         context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION
         context.set_alpn_protocols([_PROTOCOL])
-        keyfiles.fill(context, self._files, self.passphrase)
         if self._server:
             context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
             context.num_tickets = 0
-            with keyfiles.as_file(self._dh) as path:
-                context.load_dh_params(path)
         return context
 
     # What is wrong with certificates
