@@ -53,6 +53,7 @@ MAX_DEPTH: Final = 4096
 MAX_WARNINGS: Final = 200
 """Warnings beyond this number are only counted."""
 
+_DELIMITERS_GROUP: Final = ITEM_TAG >> 16
 _DELIMITERS: Final = frozenset((ITEM_TAG, ITEM_DELIMITER, SEQUENCE_DELIMITER))
 _PIXEL_REPRESENTATION: Final = 0x00280103
 _WAVEFORM_BITS_ALLOCATED: Final = 0x54001004
@@ -174,18 +175,25 @@ class Walk:
         left at the end of the data, all that is open closes silently.
         """
         data, end = self.data, self.end
+        encapsulated, convert_un = self.encapsulated, self.convert_un
         syntax, item, pos = self.syntax, _Item(self.start, FOREVER), self.start
+        known_syntax: Syntax | None = None
         stack: list[_Sequence] = []
         while True:
             # Elements of the innermost item, until it ends or a sequence opens.
-            explicit, get_number = syntax.explicit, syntax.numbers.get
-            head, length32 = syntax.head.unpack_from, syntax.length32.unpack_from
-            short_head, limit = syntax.short_head.unpack_from, item.limit
+            if syntax is not known_syntax:
+                known_syntax = syntax
+                explicit, get_number = syntax.explicit, syntax.numbers.get
+                head, length32 = syntax.head.unpack_from, syntax.length32.unpack_from
+                short_head = syntax.short_head.unpack_from
+            limit = item.limit
+            bounded = limit != FOREVER
+            stop = limit if limit < end else end
             opened: _Sequence | None = None
             delimiter = 0
             cut = False
             at = pos
-            while pos < limit and pos < end:
+            while pos < stop:
                 at = pos
                 if end - pos < 8:
                     cut = True
@@ -194,11 +202,11 @@ class Walk:
                 if explicit:
                     group, element, code, length = short_head(data, pos)
                     tag = group << 16 | element
-                    if tag >= ITEM_TAG and tag in _DELIMITERS:
+                    if group == _DELIMITERS_GROUP and tag in _DELIMITERS:
                         delimiter = tag
                         break
                     number = get_number(code, -1)
-                    convert = number == vr.UN and self.convert_un
+                    convert = convert_un and number == vr.UN
                     if number < 0:
                         at = -1
                         number, is_long = self._unknown_vr(tag, pos)
@@ -220,25 +228,26 @@ class Walk:
                 else:
                     group, element, length = head(data, pos)
                     tag = group << 16 | element
-                    if tag >= ITEM_TAG and tag in _DELIMITERS:
+                    if group == _DELIMITERS_GROUP and tag in _DELIMITERS:
                         delimiter = tag
                         break
                     start = pos + 8
                     known = self._dictionary_vr(item, tag)
                     number = vr.UN if known is None else known
-                if tag < 0x00030000 and group == 2:
+                if group == 2:
                     self.warn(f"DcmItem: Invalid Element {name(tag)} found in data set")
-                if limit != FOREVER:
-                    self._check_room(item, tag, pos, start, length)
-                if length & _MASK[number]:
+                if bounded and start + length > limit:
+                    self._check_room(item, start, length)
+                odd = length & _MASK[number]
+                if odd:
                     self._warn_length(tag, number, length)
-                if length == UNDEFINED or number == vr.SQ:
+                if number == vr.SQ or (odd and length == UNDEFINED):
                     if number not in (vr.SQ, vr.UN):
                         if tag != PIXEL_DATA or number not in (vr.OB, vr.OW):
                             raise DataSetError(
                                 _ILLEGAL_UNDEFINED if number in (vr.OB, vr.OW) else _CORRUPTED
                             )
-                        if not self.encapsulated:
+                        if not encapsulated:
                             # Without fragments there is nothing that could be written.
                             self.unwritable = NO_REPRESENTATION
                             return
@@ -260,14 +269,14 @@ class Walk:
                     yield SEQUENCE, tag, inner.number, at, start, ends
                     pos = start
                     break
-                if self.encapsulated and tag == PIXEL_DATA and not stack:
+                if encapsulated and tag == PIXEL_DATA and not stack:
                     raise DataSetError(_DEFINED_PIXEL_DATA)
                 pos = start + length
                 if pos > end:
                     raise CutValue(length, end - start)
                 if explicit:
                     # A converted UN of ambiguous VR is not looked at in its context.
-                    if self.convert_un and group & 1 and 0x10 <= element <= 0xFF:
+                    if convert_un and group & 1 and 0x10 <= element <= 0xFF:
                         item.remember_creator(tag, data, start, pos)
                 elif tag in _TELLING:
                     item.remember(tag, data, start, pos)
@@ -296,32 +305,32 @@ class Walk:
                     yield ITEM_END, ITEM_DELIMITER, 0, pos, pos, pos
             # Between items: another one opens, or sequences close.
             while stack:
-                sequence = stack[-1]
+                sequence_end, inner, sequence_tag, holder, outer = stack[-1]
                 at = pos
                 exact = pos
-                if not cut and pos < sequence.limit:
+                if not cut and pos < sequence_end:
                     if pos >= end:
                         raise DataSetError(_SEQUENCE_END_MISSING)
                     if end - pos < 8:
                         cut = True
                     else:
-                        group, element, length = sequence.syntax.head.unpack_from(data, pos)
+                        group, element, length = inner.head.unpack_from(data, pos)
                         pos += 8
                         tag = group << 16 | element
                         if tag == ITEM_TAG:
                             ends = FOREVER if length == UNDEFINED else pos + length
                             if length & 1 and length != UNDEFINED:
-                                self._warn_odd_item(sequence.tag)
+                                self._warn_odd_item(sequence_tag)
                             yield ITEM, tag, 0, at, pos, ends
-                            item, syntax = _Item(pos, ends), sequence.syntax
+                            item, syntax = _Item(pos, ends), inner
                             break
                         if tag != SEQUENCE_DELIMITER:
                             raise DataSetError(_SEQUENCE_END_MISSING)
                         if length:
                             exact = -1
-                yield SEQUENCE_END, sequence.tag, 0, exact, at, pos
+                yield SEQUENCE_END, sequence_tag, 0, exact, at, pos
                 stack.pop()
-                item, syntax = sequence.holder, sequence.outer
+                item, syntax = holder, outer
                 if item.limit > pos and not cut:
                     break
                 if stack:
@@ -384,8 +393,8 @@ class Walk:
             return vr.OB if item.bits in (None, 8, _NO_VALUE) else vr.OW
         return number
 
-    def _check_room(self, item: "_Item", tag: int, at: int, start: int, length: int) -> None:
-        """Hold an element against the defined length of the item around it."""
+    def _check_room(self, item: "_Item", start: int, length: int) -> None:
+        """Say what is wrong with an element that passes the defined end of the item around it."""
         if start > item.limit:
             self.warn(
                 f"DcmItem: Explicit item length ({item.limit - item.start} bytes) too large for "
