@@ -6,7 +6,7 @@ from dcmstore import vr
 from dcmstore.headers import name
 from dcmstore.layout import INLINE
 from dcmstore.levels import Levels
-from dcmstore.values import padded_uid, swapped, text_end, without_spaces
+from dcmstore.values import padded_uid, swapped, text_end
 from dcmstore.walk import LITTLE_ELEMENT, Event
 
 _BLANKS: Final = b" \0"
@@ -21,32 +21,33 @@ class Elements(Levels):
         """Lay out an element and return its size."""
         kind, tag, number, at, start, end = event
         stop, tail = end, b""
+        length = end - start
         value: bytes | None = None
         if vr.TEXT[number]:
-            if end > start:
+            if length:
                 last = self.data[end - 1]
-                if (
-                    (end - start) & 1
-                    or not last
-                    or (last == 0x20 and self.data[end - 2] in _BLANKS)
-                ):
+                if length & 1 or not last or (last == 0x20 and self.data[end - 2] in _BLANKS):
                     stop, tail = self.trimmed(tag, start, end)
-        elif number == vr.UI and end - start <= _LONGEST_UIDS:
-            value = self.cleaned(tag, start, end)
-        elif (end - start) & 1 and number != vr.OW:
+                    length = stop - start + len(tail)
+        elif number == vr.UI and length <= _LONGEST_UIDS:
+            if length:
+                value = self.cleaned(tag, start, end)
+                if value is not None:
+                    length = len(value)
+        elif length & 1 and number != vr.OW:
             # The reference takes it for granted that OW comes in whole words.
             tail = b"\0"
+            length += 1
             self.differs("odd length of", tag)
-        length = stop - start + len(tail) if value is None else len(value)
         written = number
-        if self.target.explicit:
+        if self.explicit:
             if vr.NEW[number] and not self.output.new_vr:
                 written = vr.OB
             if length > 0xFFFF and not vr.LONG[written]:
                 written = vr.UN if self.output.new_vr else vr.OB
         if (
-            at >= 0
-            and self.copyable
+            self.copyable
+            and at >= 0
             and written == number
             and value is None
             and stop == end
@@ -58,14 +59,21 @@ class Elements(Levels):
             self.differs("header of", tag)
         if written != number:
             self.differs("VR of", tag)
-        size = self.header(tag, written, length) + length
         if value is not None:
-            self.literal(value)
-            return size
-        source_big = self.source_big and kind != LITTLE_ELEMENT
-        target_big = self.target.big and written not in (vr.OB, vr.UN)
+            return self.header(tag, written, length, value) + length
         word = vr.WORD[number]
-        if word > 1 and source_big != target_big:
+        if word > 1:
+            source_big = self.source_big and kind != LITTLE_ELEMENT
+            target_big = self.target.big and written not in (vr.OB, vr.UN)
+            if source_big == target_big:
+                word = 1
+        if stop - start <= INLINE:
+            value = bytes(self.data[start:stop]) + tail
+            if word > 1:
+                value = swapped(value, word)
+            return self.header(tag, written, length, value) + length
+        size = self.header(tag, written, length) + length
+        if word > 1:
             self.swap_value(start, stop, word, tail)
             return size
         self.copy(start, stop)
@@ -85,25 +93,22 @@ class Elements(Levels):
         return stop, tail
 
     def cleaned(self, tag: int, start: int, end: int) -> bytes | None:
-        """Return a UID value as it is written, or None if it need not change."""
+        """Return a UID value as it is written, or None if it need not change; it is not empty."""
         value = bytes(self.data[start:end])
-        if len(without_spaces(value)) != len(value):
+        if value.split(None, 1) != [value]:
             self.walk.warn(
                 f"DcmUniqueIdentifier: Element {name(tag)} contains one or more space "
                 "characters, which were removed"
             )
             self.differs("blanks in", tag)
-        elif len(value) & 1 or value.endswith(b"\0\0"):
+        elif len(value) & 1 or value[-2:] == b"\0\0":
             self.differs("padding of", tag)
         else:
             return None
         return padded_uid(value)
 
     def swap_value(self, start: int, end: int, word: int, tail: bytes) -> None:
-        """Take a value with its byte order reversed; the padding is swapped with it."""
-        if end - start <= INLINE:
-            self.literal(swapped(bytes(self.data[start:end]) + tail, word))
-            return
+        """Take a long value with its byte order reversed; the padding is swapped with it."""
         whole = end - (end - start) % word
         self.swap(start, whole, word)
         if whole < end or tail:

@@ -42,7 +42,8 @@ _FILE_HEADER: Final = 132
 _SOP_CLASS, _SOP_INSTANCE = 0x00080016, 0x00080018
 _STUDY, _NAME, _CHARACTER_SET = 0x0020000D, 0x00100010, 0x00080005
 _SOP_UIDS: Final = frozenset((_SOP_CLASS, _SOP_INSTANCE))
-_SOUGHT: Final = _SOP_UIDS | {_STUDY, _NAME, _CHARACTER_SET}
+_SOUGHT: Final = _SOP_UIDS | {_STUDY, _NAME, _CHARACTER_SET, PIXEL_DATA}
+_PADDING_GROUP: Final = PADDING >> 16
 _LONGEST_SOUGHT: Final = 1 << 16
 
 
@@ -81,6 +82,8 @@ class OpenSequence:
 class Planner(Elements):
     """Makes the plan of one data set; see :func:`examine`."""
 
+    # Python finds attributes quicker in objects with less than 30 of their own.
+
     def __init__(
         self,
         data: Encoded,
@@ -103,22 +106,23 @@ class Planner(Elements):
         level = main = Level(-1, FOREVER, 0, 0)
         levels: list[Level] = []
         sequences: list[OpenSequence] = []
-        sort = self.sort
+        sort, untouched = self.sort, self.untouched
         for event in self.walk.events():
-            kind, tag, number, _, _, _ = event
+            kind, tag = event[0], event[1]
             if kind <= FRAGMENTS:
                 repeated = False
                 if tag > level.last:
                     level.last = tag
                 else:
                     repeated = self.out_of_order(level, tag)
-                padding = tag == PADDING and not self.untouched
+                group = tag >> 16
+                padding = group == _PADDING_GROUP and tag == PADDING and not untouched
                 if sort:
                     self.record(level, event, padding)
-                elif tag >> 16 != level.group and not padding:
+                elif group != level.group and not padding:
                     self.open_group(level, tag)
                 if kind == SEQUENCE:
-                    late = not tag & 0xFFFF and not self.untouched
+                    late = not tag & 0xFFFF and not untouched
                     if late and not sort:
                         self.group_length(level, event)
                     elif padding:
@@ -127,15 +131,12 @@ class Planner(Elements):
                     continue
                 if tag in _SOUGHT and not repeated:
                     self.note(level, not levels, event)
-                if tag == PIXEL_DATA and not (levels or repeated) and number in (vr.OB, vr.OW):
-                    self.has_pixel_data = True
-                    self.encapsulated = kind == FRAGMENTS
-                self.has_fragments |= kind == FRAGMENTS
                 if kind == FRAGMENTS:
+                    self.has_fragments = True
                     level.size += self.open_fragments(event)
                 elif padding:
                     self.drop_padding(level, event)
-                elif tag & 0xFFFF or self.untouched:
+                elif tag & 0xFFFF or untouched:
                     level.size += self.element(event)
                 elif not sort:
                     self.group_length(level, event)
@@ -145,8 +146,11 @@ class Planner(Elements):
             elif kind == ITEM_END:
                 sequence, inner, level = sequences[-1], level, levels.pop()
                 self.close_level(inner, self.item_pad, 0)
-                sequence.size += self.close_item(sequence, inner, event)
-                if not sequence.dropped:
+                sequence.size += 8 + inner.size
+                sequence.size += self.close(
+                    sequence.tag, inner.at, inner.size, inner.declared, ITEM_DELIMITER, event
+                )
+                if inner.best and not sequence.dropped:
                     _adopt(level.best, inner.best, sequence.tag)
             elif kind == SEQUENCE_END:
                 level.size += self.close_sequence(sequences.pop(), event)
@@ -193,20 +197,12 @@ class Planner(Elements):
         place = -1
         if self.undefined and declared == FOREVER and self.copyable:
             self.copy(at, start)
+            self.flush()
         else:
             self.mark(ITEM_TAG, UNDEFINED if self.undefined else 0)
             place = len(self.literals) - 4
             self.compare_length(sequence.tag, declared)
-        self.flush()
         return Level(place, declared, len(self.literals), len(self.pieces))
-
-    def close_item(self, sequence: OpenSequence, level: Level, event: Event) -> int:
-        """Lay out the end of an item and return its size, header and delimiter included."""
-        return (
-            8
-            + level.size
-            + self.close(sequence.tag, level.at, level.size, level.declared, ITEM_DELIMITER, event)
-        )
 
     def close_sequence(self, sequence: OpenSequence, event: Event) -> int:
         """Lay out the end of a sequence and return its size."""
@@ -274,8 +270,13 @@ class Planner(Elements):
         return 8 + length + (length & 1)
 
     def note(self, level: Level, main: bool, event: Event) -> None:
-        """Keep the value of an element that the findings report."""
-        _, tag, number, _, start, end = event
+        """Keep what the findings report of an element."""
+        kind, tag, number, _, start, end = event
+        if tag == PIXEL_DATA:
+            if main and number in (vr.OB, vr.OW):
+                self.has_pixel_data = True
+                self.encapsulated = kind == FRAGMENTS
+            return
         value = b""
         if vr.TEXT[number] or number == vr.UI:
             value = bytes(self.data[start : min(end, start + _LONGEST_SOUGHT)])

@@ -17,6 +17,12 @@ INLINE: Final = 512
 """Unchanged parts up to this many bytes are copied into the literals."""
 
 
+# By whether the order is big endian: with a length of 16 bits, and of 32.
+_EXPLICIT_HEADS: Final = tuple(
+    (Struct(order + "HH2sH").pack, Struct(order + "HH2sHI").pack) for order in "<>"
+)
+
+
 class TooLarge(Exception):
     """The layout has reached its limit."""
 
@@ -33,9 +39,9 @@ class Layout:
         self.literals = bytearray()
         self.pieces = array("Q")
         self.because: dict[str, str] = {}
-        order = ">" if target.big else "<"
-        self._short_head = Struct(order + "HH2sH").pack
-        self._long_head = Struct(order + "HH2sHI").pack
+        self.explicit = target.explicit
+        self._head = target.head.pack
+        self._short_head, self._long_head = _EXPLICIT_HEADS[target.big]
         self._run_start = self._run_end = -1
 
     def plan(self, length: int) -> Plan:
@@ -82,21 +88,24 @@ class Layout:
         if len(self.literals) > MEMORY_LIMIT:
             raise TooLarge
 
-    def header(self, tag: int, number: int, length: int) -> int:
-        """Put an element header and return its size; the length comes last in it."""
-        if not self.target.explicit:
-            self.literal(self.target.head.pack(tag >> 16, tag & 0xFFFF, length))
+    def header(self, tag: int, number: int, length: int, value: bytes = b"") -> int:
+        """Put an element header and return its size; the length comes last in it.
+
+        ``value`` is put behind it, and does not count.
+        """
+        if not self.explicit:
+            self.literal(self._head(tag >> 16, tag & 0xFFFF, length) + value)
             return 8
         vr_name = vr.NAMES[number]
         if vr.LONG[number]:
-            self.literal(self._long_head(tag >> 16, tag & 0xFFFF, vr_name, 0, length))
+            self.literal(self._long_head(tag >> 16, tag & 0xFFFF, vr_name, 0, length) + value)
             return 12
-        self.literal(self._short_head(tag >> 16, tag & 0xFFFF, vr_name, length))
+        self.literal(self._short_head(tag >> 16, tag & 0xFFFF, vr_name, length) + value)
         return 8
 
     def mark(self, tag: int, length: int = 0) -> None:
         """Put the header of an item or a delimiter."""
-        self.literal(self.target.head.pack(tag >> 16, tag & 0xFFFF, length))
+        self.literal(self._head(tag >> 16, tag & 0xFFFF, length))
 
     def differs(self, kind: str, tag: int) -> None:
         """Note why the output is not the input, once for each kind of reason."""

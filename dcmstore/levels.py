@@ -90,6 +90,10 @@ class Levels(Layout):
     With ``sort`` every element is recorded, and levels are put together when they end.
     """
 
+    # Used with ``sort`` only, and kept out of objects whose attributes are counted (see Planner).
+    _record_count = 0
+    _moved = 0
+
     def __init__(
         self,
         data: Encoded,
@@ -106,28 +110,31 @@ class Levels(Layout):
         pads = output.padding or (0, 0)
         self.untouched = (pads[0] | pads[1]) & 1 != 0
         self.file_pad, self.item_pad = (0, 0) if self.untouched else pads
+        self.creating = output.group_length == "create" and not self.untouched
         # If headers of the elements being read could be copied, and their byte order.
         self.copyable = self.target is walk.syntax
         self.source_big = walk.syntax.big
-        self._record_count = 0
-        self._moved = 0
 
     # Group lengths.
 
     def open_group(self, level: Level, tag: int) -> None:
         """Begin the group of a tag, whose first element on this level it is."""
-        self.close_group(level)
+        if level.group_at >= 0:
+            self.close_group(level)
         level.group = tag >> 16
-        value = level.pending_value if level.pending_group == level.group else -1
-        self.drop_pending(level, level.group)
-        if self.output.group_length == "create" and tag & 0xFFFF and not self.untouched:
+        value = -1
+        if level.pending_group >= 0:
+            if level.pending_group == level.group:
+                value = level.pending_value
+            self.drop_pending(level, level.group)
+        if self.creating and tag & 0xFFFF:
             if value < 0:
                 self.differs("no group length before", tag)
             self.put_group_length(level, tag & 0xFFFF0000, value)
 
     def drop_pending(self, level: Level, group: int) -> None:
-        """Forget a group length that waits for elements of another group than this."""
-        if level.pending_group not in (-1, group):
+        """Forget the group length that waits, perhaps for elements of another group than this."""
+        if level.pending_group != group:
             self.differs("group length without a group", level.pending_group << 16)
         level.pending_group = -1
 
@@ -140,10 +147,8 @@ class Levels(Layout):
         self.literal(bytes(4))
 
     def close_group(self, level: Level) -> None:
-        """Fill in the length of the open group, if it has one."""
+        """Fill in the length of the open group, which has one."""
         at = level.group_at
-        if at < 0:
-            return
         size = level.size - level.group_base
         tag = level.group << 16
         level.group_at = -1
@@ -188,12 +193,14 @@ class Levels(Layout):
         """Finish the content of an item or the data set; ``before`` bytes come before it."""
         if self.sort:
             self.put_together(level)
-        self.drop_pending(level, -1)
+        if level.pending_group >= 0:
+            self.drop_pending(level, -1)
         if pad:
             self.pad(level, pad, before)
         elif level.padding is not None:
             self.differs("padding element", PADDING)
-        self.close_group(level)
+        if level.group_at >= 0:
+            self.close_group(level)
 
     def pad(self, level: Level, pad: int, before: int) -> None:
         """Add a padding element that makes the size a multiple of ``pad``."""
@@ -217,7 +224,7 @@ class Levels(Layout):
             same = same and _all_zero(self.data, start, end)
         if not same:
             self.differs("padding element", PADDING)
-        if level.group != PADDING >> 16:
+        if level.group != PADDING >> 16 and level.group_at >= 0:
             self.close_group(level)
         self.header(PADDING, vr.OB, length)
         self.zeros(length)
