@@ -80,9 +80,13 @@ class OpenSequence:
 
 
 class Planner(Elements):
-    """Makes the plan of one data set; see :func:`examine`."""
+    """Makes the plan of one data set; see :func:`examine`.
+
+    ``last`` is the last event, once the plan is made.
+    """
 
     # Python finds attributes quicker in objects with less than 30 of their own.
+    last: Event = (-1,) * 6
 
     def __init__(
         self,
@@ -107,6 +111,7 @@ class Planner(Elements):
         levels: list[Level] = []
         sequences: list[OpenSequence] = []
         sort, untouched = self.sort, self.untouched
+        event = self.last
         for event in self.walk.events():
             kind, tag = event[0], event[1]
             if kind <= FRAGMENTS:
@@ -156,6 +161,7 @@ class Planner(Elements):
                 level.size += self.close_sequence(sequences.pop(), event)
             else:
                 level.size += self.fragment(event)
+        self.last = event
         if not self.walk.unwritable:
             self.close_level(main, self.file_pad, _FILE_HEADER + self.output.meta_length)
             self.flush()

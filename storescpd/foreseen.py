@@ -14,7 +14,7 @@ from dcmstore import encoding, inplace, pixels, uids, vr
 from dcmstore.dataset import DataSetError, Findings, OutputOptions, Plan
 from dcmstore.encoding_plan import Planner, examine
 from dcmstore.values import swapped_words
-from dcmstore.walk import ELEMENT, Event
+from dcmstore.walk import ELEMENT
 from storescpd.temporary import Temporary
 
 _SMALLEST: Final = 1 << 14
@@ -103,10 +103,10 @@ def foresee(first: bytes, transfer_syntax: str, output: OutputOptions) -> Forese
     if end - start < _SMALLEST:
         return None
     head = first[:start]
-    planner: list[_Planner] = []
+    planner: list[Planner] = []
 
-    def make(*arguments: Any) -> _Planner:
-        planner[:] = [_Planner(*arguments)]
+    def make(*arguments: Any) -> Planner:
+        planner[:] = [Planner(*arguments)]
         return planner[0]
 
     try:
@@ -124,13 +124,3 @@ def foresee(first: bytes, transfer_syntax: str, output: OutputOptions) -> Forese
     if stop != end or before != len(found.plan.literals) or word not in (1, 2):
         return None
     return Foreseen(found, head, end - start)
-
-
-class _Planner(Planner):
-    """A planner that tells which element was its last."""
-
-    last: Event = (-1,) * 6
-
-    def element(self, event: Event) -> int:
-        self.last = event
-        return super().element(event)
