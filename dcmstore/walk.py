@@ -22,6 +22,7 @@ from dcmstore.headers import (
     name,
     syntax_of,
 )
+from dcmstore.openitem import NO_VALUE, TELLING, OpenItem
 
 # What an event tells. The first four begin an element.
 ELEMENT: Final = 0
@@ -55,11 +56,6 @@ MAX_WARNINGS: Final = 200
 
 _DELIMITERS_GROUP: Final = ITEM_TAG >> 16
 _DELIMITERS: Final = frozenset((ITEM_TAG, ITEM_DELIMITER, SEQUENCE_DELIMITER))
-_PIXEL_REPRESENTATION: Final = 0x00280103
-_WAVEFORM_BITS_ALLOCATED: Final = 0x54001004
-_TELLING: Final = frozenset((_PIXEL_REPRESENTATION, _WAVEFORM_BITS_ALLOCATED))
-_NO_VALUE: Final = -1
-_LONGEST_CREATOR: Final = 64
 FOREVER: Final = 1 << 62
 # The bits of a length that a warning is due for: the value is odd, or no whole words.
 _MASK: Final = tuple(max(size, 2) - 1 for size in vr.WORD)
@@ -80,50 +76,13 @@ _DEFINED_PIXEL_DATA: Final = (
 )
 
 
-class _Item:
-    """What an open item (or the data set) has told about the elements that follow in it."""
-
-    __slots__ = ("bits", "creators", "limit", "sign", "start")
-
-    def __init__(self, start: int, limit: int) -> None:
-        self.start = start
-        self.limit = limit
-        self.sign: int | None = None
-        self.bits: int | None = None
-        self.creators: dict[int, str] | None = None
-
-    def remember(self, tag: int, data: Encoded, start: int, end: int) -> None:
-        """Note a value that decides about VRs further on; the first of its tag counts."""
-        value = int.from_bytes(bytes(data[start : min(end, start + 2)]), "little")
-        if end == start:
-            value = _NO_VALUE
-        if tag == _PIXEL_REPRESENTATION:
-            self.sign = value if self.sign is None else self.sign
-        else:
-            self.bits = value if self.bits is None else self.bits
-
-    def remember_creator(self, tag: int, data: Encoded, start: int, end: int) -> None:
-        """Note who reserved a block of private elements, if a dictionary knows any of them."""
-        if end - start <= _LONGEST_CREATOR and dictionary.has_private_tags():
-            creator = bytes(data[start:end]).decode("latin-1").strip(" \0")
-            if self.creators is None:
-                self.creators = {}
-            self.creators.setdefault(tag, creator)
-
-    def creator(self, tag: int) -> str | None:
-        """Return the private creator that reserved the block of a tag, if there is one."""
-        if self.creators is None:
-            return None
-        return self.creators.get(tag & 0xFFFF0000 | (tag >> 8) & 0xFF)
-
-
 class _Sequence(NamedTuple):
     """An open sequence: its end (or FOREVER), layout, tag, and the item that holds it."""
 
     limit: int
     syntax: Syntax
     tag: int
-    holder: _Item
+    holder: OpenItem
     outer: Syntax
 
 
@@ -176,7 +135,7 @@ class Walk:
         """
         data, end = self.data, self.end
         encapsulated, convert_un = self.encapsulated, self.convert_un
-        syntax, item, pos = self.syntax, _Item(self.start, FOREVER), self.start
+        syntax, item, pos = self.syntax, OpenItem(self.start, FOREVER), self.start
         known_syntax: Syntax | None = None
         stack: list[_Sequence] = []
         while True:
@@ -278,7 +237,7 @@ class Walk:
                     # A converted UN of ambiguous VR is not looked at in its context.
                     if convert_un and group & 1 and 0x10 <= element <= 0xFF:
                         item.remember_creator(tag, data, start, pos)
-                elif tag in _TELLING:
+                elif tag in TELLING:
                     item.remember(tag, data, start, pos)
                 elif group & 1 and 0x10 <= element <= 0xFF:
                     item.remember_creator(tag, data, start, pos)
@@ -322,7 +281,7 @@ class Walk:
                             if length & 1 and length != UNDEFINED:
                                 self._warn_odd_item(sequence_tag)
                             yield ITEM, tag, 0, at, pos, ends
-                            item, syntax = _Item(pos, ends), inner
+                            item, syntax = OpenItem(pos, ends), inner
                             break
                         if tag != SEQUENCE_DELIMITER:
                             raise DataSetError(_SEQUENCE_END_MISSING)
@@ -382,7 +341,7 @@ class Walk:
             return vr.OW, True
         return vr.UN, is_long
 
-    def _dictionary_vr(self, item: "_Item", tag: int) -> int | None:
+    def _dictionary_vr(self, item: OpenItem, tag: int) -> int | None:
         """Return the VR that the dictionary and the item's earlier elements give a tag."""
         number = self._exact_tags.get(tag)
         if number is None:
@@ -390,10 +349,10 @@ class Walk:
         if number == dictionary.PIXEL_SIGN:
             return vr.SS if item.sign == 1 else vr.US
         if number == dictionary.WAVEFORM_BITS:
-            return vr.OB if item.bits in (None, 8, _NO_VALUE) else vr.OW
+            return vr.OB if item.bits in (None, 8, NO_VALUE) else vr.OW
         return number
 
-    def _check_room(self, item: "_Item", start: int, length: int) -> None:
+    def _check_room(self, item: OpenItem, start: int, length: int) -> None:
         """Say what is wrong with an element that passes the defined end of the item around it."""
         if start > item.limit:
             self.warn(
