@@ -37,6 +37,7 @@ _NUMBERS = {
     "NO_SUITABLE_SIGNATURE_ALGORITHM": 118,
     "PACKET_LENGTH_TOO_LONG": 198,
     "PEER_DID_NOT_RETURN_A_CERTIFICATE": 199,
+    "RECORD_LAYER_FAILURE": 313,
     "RECORD_TOO_SMALL": 298,
     "TOO_MANY_WARN_ALERTS": 409,
     "UNEXPECTED_EOF_WHILE_READING": 294,
@@ -87,6 +88,9 @@ _ALERTS = {
 
 _BASE = 0x800
 
+# From OpenSSL 3.2 on the reason itself stands in an error before, which Python does not show.
+_VAGUE = {"RECORD_LAYER_FAILURE": "a record is damaged, or too long"}
+
 # How OpenSSL packs errors of its own (err.h): the number of the part above 23 bits of reason.
 _LIBRARIES = {"PEM": 9, "X509": 11, "SSL": 20}
 _SYSTEM = 0x80000000  # and those of errno(3)
@@ -106,7 +110,8 @@ def failure(cause: ssl.SSLError, more: str = "") -> PeerError:
     """Return what an error of the TLS library means for the association."""
     if isinstance(cause, ssl.SSLCertVerificationError):
         more = cause.verify_message
-    return error(cause.reason or _words(cause).upper().replace(" ", "_"), more)
+    name = cause.reason or _words(cause).upper().replace(" ", "_")
+    return error(name, more or _VAGUE.get(name, ""))
 
 
 def of_file(cause: OSError) -> str:

@@ -14,11 +14,11 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
-from harness import wire
+from harness import badrecords, wire
 from harness.pki import Pki
 from harness.processes import PATIENCE
 
-from dcmstore import pdu
+from dcmstore import pdu, tlsreasons
 from dcmstore.connection import Closed, Command, Connection, Data, ReceivedEvent
 from dcmstore.errors import LocalError, PeerError
 from dcmstore.tlslink import TlsLink
@@ -305,12 +305,18 @@ def test_damage_is_a_close_behind_what_was_good(
     events = link.events()
     assert isinstance(next(events), Command)
     assert next(events) == Closed()
-    assert "TLS error: decryption failed or bad record mac" in caplog.text
+    assert badrecords.DAMAGED in caplog.text
     link.wait_for_close(SHORT)
     link.close()
     # An alert, which TLS 1.3 encrypts.
     assert plain.recv(100)[:1] in (b"\x15", b"\x17")
     plain.close()
+
+
+def test_record_that_the_library_does_not_explain() -> None:
+    cause = ssl.SSLError(ssl.SSL_ERROR_SSL, "[SSL] record layer failure (_ssl.c:2578)")
+    cause.reason = "RECORD_LAYER_FAILURE"
+    assert str(tlsreasons.failure(cause)) == badrecords.VAGUE
 
 
 def test_small_rooms(pair: Pair, pki: Pki) -> None:
