@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from harness.receivers import dcmtk_version
+from pydicom.datadict import dictionary_has_tag
 
 from dcmstore import dictionary, vr
 from dcmstore.dataset import OutputOptions
@@ -43,13 +45,19 @@ def vr_name(tag: int, creator: str | None = None) -> str | None:
 
 
 def test_every_tag_of_the_reference(reference: str, files: dict[str, Path]) -> None:
+    # The dictionary of 3.6.9 has a hundred that are newer than pydicom, where ours comes from.
+    some_are_new = dcmtk_version() > (3, 6, 7)
     wrong, count = [], 0
     for line in files["dicom.dic"].read_text("latin-1").splitlines():
         match = re.match(r"\(([0-9A-F]{4}),([0-9A-F]{4})\)\t(\w\w)\t(\S+)", line, re.IGNORECASE)
         if not match or match[3] in PSEUDO:
             continue
+        tag = int(match[1] + match[2], 16)
+        found = vr_name(tag)
+        if found is None and some_are_new and not dictionary_has_tag(tag):
+            continue
         count += 1
-        if vr_name(int(match[1] + match[2], 16)) != match[3]:
+        if found != match[3]:
             wrong.append(line)
     assert count > 4000
     assert wrong == []

@@ -42,6 +42,14 @@ def dcmtk_is_installed() -> bool:
     )
 
 
+def dcmtk_version() -> tuple[int, ...]:
+    """Return the version of the reference: Debian 12 has (3, 6, 7), Debian 13 (3, 6, 9)."""
+    said = subprocess.run([dcmtk("storescp"), "--version"], capture_output=True, text=True).stdout
+    found = re.search(r" v(\d+)\.(\d+)\.(\d+)", said)
+    assert found, said
+    return tuple(map(int, found.groups()))
+
+
 def argv(flavour: str) -> list[str]:
     """Return how a receiver of this flavour is called, without options."""
     return [sys.executable, "-m", "storescpd"] if flavour == OURS else [dcmtk("storescp")]
