@@ -1,16 +1,21 @@
 """Who is let in: certificates that are missing, false, expired, revoked, weak, or in a chain."""
 
 import shutil
+import socket
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from conftest import StartReceiver
 from harness import pki as pki_module
-from harness import senders
+from harness import senders, wire
 from harness.objects import small, write_part10
+from harness.peer import Peer
 from harness.pki import Authority, Identity, Pki
+from harness.processes import PATIENCE
 from harness.receivers import OURS, REFERENCE, Receiver
+from harness.scripted import ScriptedReceiver, serve
 
 NONE_SHOWN = "000b:08c7 TLS error: peer did not return a certificate"
 NOT_VERIFIED = "000b:0886 TLS error: certificate verify failed"
@@ -278,7 +283,24 @@ def signed_by_itself(pki: Pki, name: str, kind: pki_module.Kind, digest: str) ->
     return made
 
 
-def test_weak_certificates_of_peers(start_receiver: StartReceiver, pki: Pki, send: Send) -> None:
+def stores(receiver: Receiver, context: ssl.SSLContext) -> bool:
+    """Store an object as this client, and tell whether it was let in."""
+    link = socket.create_connection(("127.0.0.1", receiver.port), PATIENCE)
+    with Peer(context.wrap_socket(link)) as peer:
+        peer.send(wire.associate_rq([(1, wire.CT, (wire.EXPLICIT,))]))
+        try:
+            answer = peer.receive()
+        except ssl.SSLError:
+            answer = None
+        if answer is None:
+            return False
+        assert answer.kind == wire.ASSOCIATE_AC
+        assert peer.store(small()) == 0
+        peer.release()
+    return True
+
+
+def test_weak_certificates_of_peers(start_receiver: StartReceiver, pki: Pki) -> None:
     """Profiles say what is too weak; the reference would have refused within the handshake."""
     for name, kind, digest, option, beginning, refusal in (
         ("peer-md5", pki_module.RSA, "md5", "", "", "Weak certificate hash key: "),
@@ -290,10 +312,10 @@ def test_weak_certificates_of_peers(start_receiver: StartReceiver, pki: Pki, sen
         own = signed_by_itself(pki, name, kind, digest)
         options = pki.server_options("+cf", str(own.certificate), *filter(None, [option]))
         receiver = start_receiver(OURS, "--fork", *options)
-        # The reference lets itself show such certificates.
-        sent = send(receiver, *pki.options(own), flavour=REFERENCE)
+        # Neither our sender nor each reference lets itself show such certificates.
+        let_in = stores(receiver, pki_module.show_weak(pki.client_context(), own))
         log = receiver.log()
-        assert (sent.code == 0) == (not refusal), log
+        assert let_in == (not refusal), log
         if beginning:
             (warning,) = log.splitlines()
             assert warning.startswith(f"W: {beginning}")
@@ -304,21 +326,33 @@ def test_weak_certificates_of_peers(start_receiver: StartReceiver, pki: Pki, sen
             assert failed == f"E: Receiving Association failed: {NOT_VERIFIED}"
 
 
-def test_weak_key_of_a_receiver(start_receiver: StartReceiver, pki: Pki, send: Send) -> None:
+def test_weak_key_of_a_receiver(tmp_path: Path, pki: Pki) -> None:
     own = signed_by_itself(pki, "peer-rsa", pki_module.SMALL_RSA, "sha256")
-    receiver = start_receiver(REFERENCE, *pki.options(own))
+    context = pki_module.show_weak(pki.server_context(), own)
+
+    def send(served: bool, *options: str) -> senders.Sent:
+        with ScriptedReceiver() as receiver:
+            path = write_part10(tmp_path, small())
+            process = senders.start(OURS, receiver.port, [path], *pki.client_options(*options))
+            link, _ = receiver.listener.accept()
+            with Peer(context.wrap_socket(link, server_side=True)) as peer:
+                if served:
+                    assert len(serve(peer, [0])) == 1
+                sent = senders.finish(process)
+        assert (sent.code == 0) == served, sent.stderr
+        return sent
+
     trusted = ("+cf", str(own.certificate))
     words = "Key length of RSA public key too short: RFC 9325 {} at least 2048 bits for {}RSA keys"
-    sent = send(receiver, *pki.client_options(*trusted))
+    sent = send(False, *trusted)
     error, failed = sent.stderr.splitlines()
     assert error.startswith(f"E: {words.format('requires', 'server ')}")
     assert failed == f"F: Association Request Failed: {NOT_VERIFIED}"
-    sent = send(receiver, *pki.client_options(*trusted, "+py"))
+    sent = send(True, *trusted, "+py")
     (warning,) = sent.stderr.splitlines()
     assert warning.startswith(f"W: {words.format('recommends', '')}")
     # Who is not to be trusted is not looked at.
-    sent = send(receiver, *pki.client_options("-ic"))
-    assert (sent.code, sent.stderr) == (0, "")
+    assert send(True, "-ic").stderr == ""
 
 
 def test_details_of_a_connection(start_receiver: StartReceiver, pki: Pki, send: Send) -> None:

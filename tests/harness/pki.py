@@ -161,6 +161,13 @@ def self_signed(
     openssl(*command, *more, "-subj", f"/CN={made.name}", "-out", str(made.certificate))
 
 
+def show_weak(context: ssl.SSLContext, own: Identity) -> ssl.SSLContext:
+    """Have a context show this certificate, however weak it is, and return the context."""
+    context.set_ciphers("DEFAULT:@SECLEVEL=0")
+    context.load_cert_chain(own.certificate, own.key)
+    return context
+
+
 class Pki:
     """What most tests need: an authority with a server and a client, and a stranger."""
 
