@@ -612,8 +612,12 @@ def test_large_object(
     command = [sys.executable, "-m", "storescu", *options, "127.0.0.1"]
     with limited_memory():
         receiver = start_receiver(OURS, "--fork", storing, *pki.server_options(profile))
+        # In a session of its own, since for that Python forks: posix_spawn(3), which it prefers
+        # from 3.13 on, would take memory of this process.
         process = subprocess.Popen(
-            [*command, str(receiver.port), str(path)], stderr=subprocess.PIPE
+            [*command, str(receiver.port), str(path)],
+            stderr=subprocess.PIPE,
+            start_new_session=True,
         )
     sent = senders.finish(process)
     assert (sent.code, sent.stderr) == (0, "")
