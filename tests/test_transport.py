@@ -125,7 +125,12 @@ def test_the_body_has_its_own_time(pair: Pair) -> None:
     theirs.sendall(REQUEST[:10])
     drip = Dripping(theirs, REQUEST[10:60])
     link.expect_answer_within(SHORT, LONG)
-    threading.Timer(3 * SHORT, lambda: theirs.sendall(REQUEST[60:])).start()
+
+    def send_rest() -> None:
+        drip.join(PATIENCE)
+        theirs.sendall(REQUEST[60:])
+
+    threading.Thread(target=send_rest).start()
     assert isinstance(next_of(link), pdu.AssociateRequest)
     assert not drip.stop()
 
