@@ -1,4 +1,4 @@
-# Chroots of Debian 12 for check-deb and check-rpm, in which they do what they like with
+# Chroots of this machine's Debian for check-deb and check-rpm, in which they do what they like with
 # packages. To be sourced by bash in the top folder; makes the folder $work, which goes with the
 # process, and in it a copy of the tracked files as they are.
 # shellcheck shell=bash
@@ -15,6 +15,7 @@ command -v mmdebstrap >/dev/null || {
     exit 1
 }
 
+suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
 work=$(mktemp -d)
 trap 'rm -rf --one-file-system "$work"' EXIT
 trap 'exit 1' INT TERM
@@ -46,7 +47,7 @@ make_chroot() {
     mmdebstrap --quiet --variant=apt --skip=cleanup/apt \
         --aptopt='APT::Install-Recommends "false"' --aptopt='Dpkg::Use-Pty "false"' \
         --aptopt='quiet "1"' --include=iproute2 \
-        --customize-hook="copy-in '$work/source' /" "$@" bookworm "$root"
+        --customize-hook="copy-in '$work/source' /" "$@" "$suite" "$root"
 }
 
 # inside DIRECTORY COMMAND...: runs a command in a chroot, without a network but loopback, and
