@@ -14,6 +14,7 @@ from types import FrameType
 
 MASTER_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_PIPE_SIZE = 65_536  # bytes; what a pipe holds, see pipe(7)
 
 
 class SignalPipe:
@@ -30,12 +31,21 @@ class SignalPipe:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, MASTER_SIGNALS)
 
     def read(self) -> list[int]:
-        """Return the numbers of the signals that came in, oldest first; never blocks."""
+        """Return the numbers of the signals that came in, oldest first; never blocks.
+
+        As with pending signals (signal(7)), several of a number are one, or whoever sends SIGHUP
+        faster than files are read would be obeyed long after. A second SIGTERM means more.
+        """
         _unread.clear()
         try:
-            return list(os.read(self.fd, 4096))
+            numbers = os.read(self.fd, _PIPE_SIZE)
         except BlockingIOError:
             return []
+        signals: list[int] = []
+        for number in numbers:
+            if number in STOP_SIGNALS or number not in signals:
+                signals.append(number)
+        return signals
 
     def close(self) -> None:
         """Close the pipe, in a child: it can be ended, and is not told what a master is told."""

@@ -232,6 +232,19 @@ def test_many_signals_at_once(start_receiver: StartReceiver) -> None:
         peer.release()
 
 
+def test_signals_that_pile_up_count_as_one(start_receiver: StartReceiver) -> None:
+    """Whoever sends them faster than they are acted upon does not keep the daemon busy for long."""
+    receiver = start_receiver(OURS, "--single-process", "-dhl")
+    with open_association(receiver) as peer:
+        for _ in range(5):
+            receiver.send_signal(signal.SIGUSR1)
+            wait_until(lambda: not signals_pending(receiver.process.pid), "it takes the signal")
+        peer.release()
+    with open_association(receiver) as peer:
+        peer.release()
+    assert receiver.log().count("status") == 1
+
+
 # What a stop signal means to a process that serves
 
 
