@@ -16,6 +16,7 @@ _PREFIX, _SUFFIX = ".storescpd-", ".part"
 # EPERM is what ext4 says of a folder that was removed; a file with a name gets the true reason.
 _NO_TMPFILE = frozenset((errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL, errno.EPERM))
 _OPEN_FILES = "/proc/self/fd"
+_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NO_LINKS = frozenset((errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS))
 
 
@@ -29,13 +30,25 @@ class Folder:
         """
         self.path = path if parent is None else parent.join(path)
         self.synced: bool = synced or (parent is not None and parent.synced)
-        self.fd: int = os.open(
-            path,
-            os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC,
-            dir_fd=None if parent is None else parent.fd,
-        )
+        self.fd: int = os.open(path, _FOLDER_FLAGS, dir_fd=None if parent is None else parent.fd)
         # Until the file system says that it has no O_TMPFILE; such a file gets its name by way
         # of /proc, which need not be there.
+        self.nameless = os.path.isdir(_OPEN_FILES)
+
+    def look_up(self) -> None:
+        """Turn to the folder that the path leads to by now, if that is another one.
+
+        Somebody may have moved the old one away, or mounted a file system here. If no other one
+        can be opened it stays the old one; objects tell whether they can be stored there.
+        """
+        try:
+            if os.path.samestat(os.stat(self.path), os.fstat(self.fd)):
+                return
+            fd = os.open(self.path, _FOLDER_FLAGS)
+        except OSError:
+            return
+        self.close()
+        self.fd = fd
         self.nameless = os.path.isdir(_OPEN_FILES)
 
     def close(self) -> None:

@@ -82,6 +82,20 @@ def test_damaged_profile_changes_nothing(tmp_path: Path, start_receiver: StartRe
         assert accepts(receiver, wire.CT)
 
 
+def test_hup_lets_go_of_another_output_directory(
+    start_receiver: StartReceiver, tmp_path: Path
+) -> None:
+    """Or the file system that it is on could not be unmounted."""
+    folder, old = tmp_path / "in", tmp_path / "in.old"
+    receiver = start_receiver(OURS, "--fork", "-dhl", folder=folder)
+    folder.rename(old)
+    folder.mkdir()
+    reload(receiver)
+    files = {one.readlink() for one in Path(f"/proc/{receiver.pid}/fd").iterdir()}
+    assert folder in files
+    assert old not in files
+
+
 def test_check_config_reads_the_profile(tmp_path: Path) -> None:
     path = tmp_path / "profiles.cfg"
     path.write_text(PROFILE.format("CTImageStorage"))

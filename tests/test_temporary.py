@@ -267,6 +267,26 @@ def test_folder_that_was_removed(folder: Folder) -> None:
     folder.nameless = nameless  # as the fixture wants to see it
 
 
+def test_folder_is_looked_up_anew(tmp_path: Path) -> None:
+    """It stays the old one as long as nothing can be opened in its place."""
+    current, first, second = tmp_path / "current", tmp_path / "1", tmp_path / "2"
+    current.symlink_to(first)
+    first.mkdir()
+    second.mkdir()
+    folder = Folder(str(current))
+    old_fd = folder.fd
+    folder.look_up()
+    assert folder.fd == old_fd
+    current.unlink()
+    folder.look_up()
+    written(folder).publish(NAME)
+    current.symlink_to(second)
+    folder.look_up()
+    written(folder).publish(NAME)
+    assert os.listdir(first) == os.listdir(second) == [NAME]
+    folder.close()
+
+
 def test_without_proc_files_have_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A nameless file could get none there, as in a bare chroot."""
     monkeypatch.setattr(temporary, "_OPEN_FILES", "/proc/not/there")

@@ -298,6 +298,29 @@ def test_socket_timeout_closes(flavour: str, shared_receiver: StartReceiver, ins
     assert not receiver.holds(thing.sop_instance)
 
 
+@pytest.mark.parametrize("process", ["--fork", "--single-process"])
+@pytest.mark.parametrize("removed", [False, True], ids=["moved", "removed"])
+def test_another_output_directory_of_that_name(
+    flavour: str, start_receiver: StartReceiver, tmp_path: Path, process: str, *, removed: bool
+) -> None:
+    """As where somebody takes away what has come in, and begins anew."""
+    folder, old = tmp_path / "in", tmp_path / "in.old"
+    folder.mkdir()
+    receiver = start_receiver(flavour, process, "-dhl", folder=folder)
+    for number in range(1, 3):
+        thing = small()
+        with Peer.connect(receiver.port) as peer:
+            peer.associate()
+            assert peer.store(thing, number) == SUCCESS
+            peer.release()
+        assert receiver.names() == [f"CT.{thing.sop_instance}"]
+        if number == 1:
+            folder.rename(old)
+            if removed:
+                shutil.rmtree(old)
+            folder.mkdir()
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 256 KiB."""
