@@ -77,11 +77,19 @@ class Placement:
         self._time_names = naming.TimeNames()
         self._study_folder: Folder | None = None
         self._study_error = ""
+        self._begins_anew = False
 
     @property
     def sorts(self) -> bool:
         """Whether objects go into folders by study, for which their data sets must be read."""
         return self._studies is not None
+
+    def look_up(self) -> None:
+        """Before an association: have the open study begin anew if it has no folder.
+
+        It could not be made, or was moved away; the sender may try again.
+        """
+        self._begins_anew = self._study_folder is None or not self._study_folder.is_in_place()
 
     def place(self, request: StoreRequest, findings: Findings | None) -> Place:
         """Return the place for an object; without findings, in the main folder.
@@ -121,7 +129,8 @@ class Placement:
         study = findings.study_instance
         if not study:
             raise NoStudyError("element StudyInstanceUID (0020,000d) absent or empty in data set")
-        if studies.folder(study) is None:
+        if self._begins_anew or studies.folder(study) is None:
+            self._begins_anew = False
             self._begin(studies, findings, now)
         if self._study_folder is None:
             name = self._name(request, self._folder, now)
@@ -146,7 +155,8 @@ class Placement:
             path = self._folder.join(wanted.name)
             raise NoStudyError(f"could not create subdirectory for study: {path}") from error
         finally:
-            # A study whose folder cannot be made is open all the same, and not tried again.
+            # A study whose folder cannot be made is open all the same, and in this association not
+            # tried again.
             studies.begin(findings.study_instance, self._folder.join(wanted.name))
         for warning in wanted.warnings:
             log.warning("%s", warning)

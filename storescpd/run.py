@@ -209,7 +209,7 @@ def _serve(accepted: Accepted, configured: Configured, wrappers: Wrappers | None
     if not permitted:
         connection.close()
         return False
-    configured.find_folder()
+    configured.find_folders()
     service = configured.service
     session.serve(connection, peer, rejecting(service) if reject else service)
     return True

@@ -70,9 +70,14 @@ class Configured:
             options.sort is not None and not options.ignore
         )
 
-    def find_folder(self) -> None:
-        """Look for the output folder, before each association: by now it may be another one."""
+    def find_folders(self) -> None:
+        """Look for the output folder, before each association: by now it may be another one.
+
+        So may that of the open study.
+        """
         self._folder.look_up()
+        if self._placement is not None:
+            self._placement.look_up()
 
     def reload(self) -> None:
         """Open log files anew, and read files that the options name, for associations to come.
@@ -82,7 +87,7 @@ class Configured:
         if self._loggers is not None:
             self._loggers.reopen()
         # Who forks children, which look for themselves, lets go of the file system of the old one.
-        self.find_folder()
+        self._folder.look_up()
         try:
             profile = load_profile(self._options)
             self.service = self._build(profile, load_tls(self._options, self.service.tls))

@@ -35,15 +35,22 @@ class Folder:
         # of /proc, which need not be there.
         self.nameless = os.path.isdir(_OPEN_FILES)
 
+    def is_in_place(self) -> bool:
+        """Whether the path still leads to this folder."""
+        try:
+            return os.path.samestat(os.stat(self.path), os.fstat(self.fd))
+        except OSError:
+            return False
+
     def look_up(self) -> None:
         """Turn to the folder that the path leads to by now, if that is another one.
 
         Somebody may have moved the old one away, or mounted a file system here. If no other one
         can be opened it stays the old one; objects tell whether they can be stored there.
         """
+        if self.is_in_place():
+            return
         try:
-            if os.path.samestat(os.stat(self.path), os.fstat(self.fd)):
-                return
             fd = os.open(self.path, _FOLDER_FLAGS)
         except OSError:
             return

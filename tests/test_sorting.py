@@ -217,6 +217,25 @@ def test_a_folder_that_is_removed_meanwhile(flavour: str, start_receiver: StartR
     assert folders(receiver) == ["1.2.3", "1.2.4"]
 
 
+def test_the_next_association_makes_the_folder_of_a_study(
+    start_receiver: StartReceiver, tmp_path: Path
+) -> None:
+    """Whether it could not be made before, or is gone: a study is not lost for a passing want."""
+    receiver = start_receiver(OURS, "--single-process", "-dhl", "-su", "")
+    study = receiver.folder / "1.2.3"
+    study.write_text("in the way")
+    assert send(receiver, [small(study="1.2.3")]) == [OUT_OF_RESOURCES]
+    study.unlink()
+    assert send(receiver, [small(study="1.2.3")]) == [SUCCESS]
+    study.rename(tmp_path / "moved")
+    assert send(receiver, [small(study="1.2.3")]) == [SUCCESS]
+    assert len(os.listdir(study)) == len(os.listdir(tmp_path / "moved")) == 1
+    shutil.rmtree(study)
+    assert send(receiver, [small(study="1.2.3")]) == [SUCCESS]
+    assert send(receiver, [small(study="1.2.3")]) == [SUCCESS]
+    assert len(os.listdir(study)) == 2
+
+
 def test_sorting_what_has_to_be_written_anew(flavour: str, start_receiver: StartReceiver) -> None:
     receiver = start_receiver(flavour, *QUICK, "-su", "", "+ti")
     small_one, large_one = small(study="1.2.3"), small(study="1.2.3", pixels=100_000)
