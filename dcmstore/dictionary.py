@@ -134,8 +134,12 @@ def preload() -> None:
     os.close(writer)
     with open(reader, "rb") as pipe:
         table = pipe.read()
-    if os.waitpid(pid, 0)[1] != 0:
-        raise DictionaryError(f"cannot read pydicom's dictionary: {table.decode()}")
+    _, status = os.waitpid(pid, 0)
+    if status != 0:
+        # As where memory is short; what it has written then is a part of the table, or nothing.
+        killed = os.WIFSIGNALED(status)
+        reason = f"killed by signal {os.WTERMSIG(status)}" if killed else table.decode()
+        raise DictionaryError(f"cannot read pydicom's dictionary: {reason}")
     exact, masks = marshal.loads(table)
     _shared.exact.update(exact)
     _shared.masks.extend(_Mask(*row) for row in masks)

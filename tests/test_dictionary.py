@@ -1,7 +1,9 @@
 """VR lookups, against the reference's own dictionary files."""
 
 import glob
+import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -195,3 +197,13 @@ def test_explicit_vr_needs_no_pydicom() -> None:
     assert done.stderr == ""
     numbers = f"{vr.number(b'PN')} {vr.US} {dictionary.WAVEFORM_BITS}"
     assert done.stdout.splitlines() == ["False", numbers, "False"]
+
+
+def test_reader_that_is_killed(own_tables: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def die(writer: int) -> None:
+        os.write(writer, b"\xe9 part of a table")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(dictionary, "_hand_over", die)
+    with pytest.raises(dictionary.DictionaryError, match=r": killed by signal 9$"):
+        dictionary.preload()
