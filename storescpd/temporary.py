@@ -106,6 +106,9 @@ class Temporary:
     def __init__(self, folder: Folder) -> None:
         """Create the file in the folder. Raises OSError."""
         self.folder = folder
+        # Where its temporary name is, if it gets one: leftovers are looked for in the folder that
+        # objects begin in, and not in those that they are moved to.
+        self._home = folder
         self._name = ""
         if folder.nameless:
             try:
@@ -123,7 +126,7 @@ class Temporary:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         while True:
             name = _temporary_name()
-            self.fd = os.open(name, flags, 0o666, dir_fd=self.folder.fd)
+            self.fd = os.open(name, flags, 0o666, dir_fd=self._home.fd)
             if _lock(self.fd) and os.fstat(self.fd).st_nlink:
                 self._name = name
                 return
@@ -172,16 +175,16 @@ class Temporary:
             self._sync()
             if not self._name:
                 try:
-                    self._link(name)
+                    self._link(name, folder)
                     folder.sync()
                     return False
                 except FileExistsError:
                     temporary = _temporary_name()
                     _lock(self.fd)  # or a daemon that starts just now takes it for a leftover
-                    self._link(temporary)
+                    self._link(temporary, self._home)
                     self._name = temporary
             replaced = _exists(name, folder.fd)
-            os.rename(self._name, name, src_dir_fd=folder.fd, dst_dir_fd=folder.fd)
+            os.rename(self._name, name, src_dir_fd=self._home.fd, dst_dir_fd=folder.fd)
             self._name = ""
             folder.sync()
             return replaced
@@ -197,13 +200,13 @@ class Temporary:
         if self._name:
             self._reserve(name)
         else:
-            self._link(name)
+            self._link(name, self.folder)
         self.folder.sync()
         self.discard()
 
     def move(self, folder: Folder) -> None:
         """Publish into another folder, on whatever file system it is. Raises OSError."""
-        if os.fstat(folder.fd).st_dev != os.fstat(self.folder.fd).st_dev:
+        if os.fstat(folder.fd).st_dev != os.fstat(self._home.fd).st_dev:
             other = Temporary(folder)
             try:
                 other.copy_from(self.fd, 0, os.fstat(self.fd).st_size)
@@ -211,26 +214,22 @@ class Temporary:
                 other.discard()
                 raise
             self.discard()
-            self.fd, self._name = other.fd, other._name
-        elif self._name:
-            name = _temporary_name()
-            os.rename(self._name, name, src_dir_fd=self.folder.fd, dst_dir_fd=folder.fd)
-            self._name = name
+            self.fd, self._name, self._home = other.fd, other._name, folder
         self.folder = folder
 
     def _sync(self) -> None:
         if self.folder.synced:
             os.fdatasync(self.fd)
 
-    def _link(self, name: str) -> None:
+    def _link(self, name: str, folder: Folder) -> None:
         # linkat(2) by way of /proc, the one that needs no privilege.
-        os.link(f"{_OPEN_FILES}/{self.fd}", name, dst_dir_fd=self.folder.fd, follow_symlinks=True)
+        os.link(f"{_OPEN_FILES}/{self.fd}", name, dst_dir_fd=folder.fd, follow_symlinks=True)
 
     def _reserve(self, name: str) -> None:
         """Take a name with the temporary one."""
-        folder_fd = self.folder.fd
+        home_fd, folder_fd = self._home.fd, self.folder.fd
         try:
-            os.link(self._name, name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
+            os.link(self._name, name, src_dir_fd=home_fd, dst_dir_fd=folder_fd)
             return
         except OSError as error:
             if error.errno not in _NO_LINKS:
@@ -238,7 +237,7 @@ class Temporary:
         # No hard links here: for a moment there is an empty file.
         os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=folder_fd))
         try:
-            os.rename(self._name, name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
+            os.rename(self._name, name, src_dir_fd=home_fd, dst_dir_fd=folder_fd)
         except OSError:
             os.unlink(name, dir_fd=folder_fd)
             raise
@@ -254,7 +253,7 @@ class Temporary:
             if name:
                 # If somebody tidied up already, all the better.
                 with suppress(FileNotFoundError):
-                    os.unlink(name, dir_fd=self.folder.fd)
+                    os.unlink(name, dir_fd=self._home.fd)
         finally:
             os.close(fd)
 

@@ -210,6 +210,31 @@ def test_folder_that_moves_away_takes_its_objects_along(folder: Folder, tmp_path
     below.close()
 
 
+def test_temporary_names_are_where_leftovers_are_looked_for(
+    folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing would ever remove one from the folder of a study, were the process killed."""
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    (inner / NAME).touch()
+    below = Folder("inner", folder)
+    seen: list[list[str]] = []
+    rename = os.rename
+
+    def look_and_rename(source: str, target: str, **fds: int) -> None:
+        seen.append(os.listdir(inner))
+        rename(source, target, **fds)
+
+    monkeypatch.setattr(os, "rename", look_and_rename)
+    file = written(folder)
+    file.move(below)
+    assert file.publish(NAME) is True
+    assert seen == [[NAME]]
+    assert content(below) == CONTENT
+    assert visible(folder) == names(folder) == ["inner"]
+    below.close()
+
+
 def test_move_to_another_file_system(folder: Folder) -> None:
     if os.stat("/dev/shm").st_dev == os.fstat(folder.fd).st_dev:
         pytest.skip("all is one file system here")
