@@ -111,17 +111,29 @@ class Endpoint:
         """Return the link of an association on a connected socket; its ``open`` shakes hands."""
         secured = TlsSocket(
             sock,
-            self._shared if self._is_shared else self._without_files(),
+            self._shared if self._is_shared else self._own_context(),
             server_side=self._server,
             server_name=self._wanted,
             judge=self._judge if self._server else None,
         )
-        if not self._is_shared:
+        if not self._is_shared and not self._files.folders:
             # A session is kept by the context that the connection was made with. It goes with
             # the connection, and no client resumes a session. Keys and certificates are those of
             # the shared one: to decrypt a key anew for each client can take long.
             secured.tls.context = self._shared
         return TlsLink(secured, connection, timeout, self._examine, self._finish)
+
+    def _own_context(self) -> ssl.SSLContext:
+        """Return a context for one of many clients that a process serves."""
+        if not self._files.folders:
+            return self._without_files()
+        # What a context has read from a folder counts in it for ever, be it removed or replaced.
+        try:
+            return self._context()
+        except OSError as error:
+            # No descriptor is left, for example. Without a certificate of ours nobody gets in.
+            log.error("cannot set up TLS: %s", error)
+            return self._without_files()
 
     def _finish(self) -> None:
         if self._seed_path is not None:

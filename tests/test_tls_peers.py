@@ -1,6 +1,5 @@
 """Who is let in: certificates that are missing, false, expired, revoked, weak, or in a chain."""
 
-import shutil
 import socket
 import ssl
 from collections.abc import Callable
@@ -191,33 +190,6 @@ def test_several_authorities(start_receiver: StartReceiver, pki: Pki, send: Send
         receiver = start_receiver(OURS, "--fork", "+tls", *pki.server.files, *trusted)
         for own in (pki.client, pki.stranger):
             assert send(receiver, *pki.options(own)).code == 0
-
-
-def hashed(folder: Path, *paths: Path) -> Path:
-    """Make a directory of authorities, as openssl rehash leaves it."""
-    folder.mkdir()
-    for path in paths:
-        shutil.copy(path, folder)
-    pki_module.openssl("rehash", str(folder))
-    return folder
-
-
-def test_directory_of_authorities(
-    tmp_path: Path, start_receiver: StartReceiver, pki: Pki, send: Send
-) -> None:
-    folder = hashed(tmp_path / "authorities", pki.authority.certificate)
-    # Named as seen from where the daemon was started.
-    receiver = start_receiver(
-        OURS, "--fork", "--chdir", "/", "+tls", *pki.server.files, "+cd", "../authorities"
-    )
-    own = ("+tls", *pki.client.files, "+cd", str(folder))
-    assert send(receiver, *own).code == 0
-    assert send(receiver, "+tls", *pki.stranger.files, "+cd", str(folder)).code == 1
-    # One that is added later is found, without a word to the daemon.
-    assert not list(folder.glob("other*"))
-    shutil.copy(pki.other.certificate, folder)
-    pki_module.openssl("rehash", str(folder))
-    assert send(receiver, "+tls", *pki.stranger.files, "+cd", str(folder)).code == 0
 
 
 @pytest.fixture(scope="module")
