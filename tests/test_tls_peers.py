@@ -59,13 +59,25 @@ SERVED = {
 
 
 @pytest.mark.parametrize(
-    ("flavour", "sender"), [(OURS, OURS), (OURS, REFERENCE), (REFERENCE, OURS)]
+    ("flavour", "process", "sender"),
+    [
+        (OURS, "--fork", OURS),
+        (OURS, "--single-process", OURS),
+        (OURS, "--fork", REFERENCE),
+        (REFERENCE, "--fork", OURS),
+    ],
 )
 @pytest.mark.parametrize("option", SERVED)
 def test_certificates_of_senders(
-    start_receiver: StartReceiver, pki: Pki, send: Send, flavour: str, sender: str, option: str
+    start_receiver: StartReceiver,
+    pki: Pki,
+    send: Send,
+    flavour: str,
+    process: str,
+    sender: str,
+    option: str,
 ) -> None:
-    receiver = start_receiver(flavour, "--fork", *pki.server_options(option))
+    receiver = start_receiver(flavour, process, *pki.server_options(option))
     trusted = ("+cf", str(pki.authority.certificate))
     good, false, without = SERVED[option]
     for own, served in (
@@ -200,6 +212,7 @@ def revoked(pki: Pki) -> tuple[Identity, Path]:
     return gone, pki.authority.revocation_list()
 
 
+@pytest.mark.parametrize("process", ["--fork", "--single-process"])
 @pytest.mark.parametrize("der", [False, True])
 def test_revoked_certificates(
     tmp_path: Path,
@@ -208,6 +221,7 @@ def test_revoked_certificates(
     send: Send,
     revoked: tuple[Identity, Path],
     der: bool,
+    process: str,
 ) -> None:
     gone, path = revoked
     options = pki.server_options("+crl", str(path))
@@ -216,7 +230,7 @@ def test_revoked_certificates(
         pki_module.openssl("crl", "-in", str(path), "-outform", "der", "-out", str(as_der))
         authority = pki.authority.der()[1]
         options = ("+tls", *pki.server.der(), "-der", "+cf", authority, "+crl", str(as_der))
-    receiver = start_receiver(OURS, "--fork", *options)
+    receiver = start_receiver(OURS, process, *options)
     assert send(receiver, *pki.client_options()).code == 0
     sent = send(receiver, *pki.options(gone))
     refused(receiver, f"{NOT_VERIFIED} (certificate revoked)")
@@ -228,11 +242,16 @@ def test_revoked_certificates(
         assert f"F: Association Request Failed: {NOT_VERIFIED}" in sent.stderr
 
 
+@pytest.mark.parametrize("process", ["--fork", "--single-process"])
 def test_missing_revocation_lists(
-    start_receiver: StartReceiver, pki: Pki, send: Send, revoked: tuple[Identity, Path]
+    start_receiver: StartReceiver,
+    pki: Pki,
+    send: Send,
+    revoked: tuple[Identity, Path],
+    process: str,
 ) -> None:
     _, path = revoked
-    middle, leaf, both = chain(pki, "lists")
+    middle, leaf, both = chain(pki, f"lists{process}")
     own = ("+tls", str(leaf.key), str(both), "+cf", str(pki.authority.certificate))
     of_middle = str(middle.revocation_list())
     missing = f"{NOT_VERIFIED} (unable to get certificate CRL)"
@@ -245,7 +264,7 @@ def test_missing_revocation_lists(
         (("--enable-crl-all", "+crl", of_middle), False),
         (("--enable-crl-all", "+crl", of_middle, "+crl", str(path)), True),
     ):
-        receiver = start_receiver(OURS, "--fork", *pki.server_options(*options))
+        receiver = start_receiver(OURS, process, *pki.server_options(*options))
         assert (send(receiver, *own).code == 0) == served, options
         if not served:
             refused(receiver, missing)
