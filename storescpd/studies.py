@@ -49,9 +49,13 @@ class Studies:
         return None
 
     def begin(self, study: str, folder: str) -> None:
-        """Open a study, which ends the one that was open."""
-        self._close()
-        self._open = (study, folder)
+        """Open a study, which ends the one that was open; unless that is the same in its folder.
+
+        Then only the folder has been made anew, and the study goes on.
+        """
+        if self._open != (study, folder):
+            self._close()
+            self._open = (study, folder)
 
     def stored(self, name: str) -> None:
         """Remember the file as one of the open study."""

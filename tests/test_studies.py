@@ -33,6 +33,16 @@ def test_an_interleaved_study_is_opened_anew() -> None:
     assert [one.study for one in studies.ended()] == ["1", "2"]
 
 
+def test_a_study_whose_folder_is_made_anew_goes_on() -> None:
+    studies = Studies(None, remember=True)
+    for name in ("a", "b"):
+        studies.begin("1", "out/1")
+        studies.stored(name)
+    assert studies.ended() == []
+    studies.begin("1", "out/another")
+    assert studies.ended() == [Finished("1", "out/1", ("a", "b"))]
+
+
 def test_a_name_that_is_stored_twice_is_one_file() -> None:
     studies = Studies(None, remember=True)
     studies.begin("1", "out")
