@@ -75,7 +75,7 @@ class Configured:
 
         So may that of the open study.
         """
-        self._folder.look_up()
+        self._look_up()
         if self._placement is not None:
             self._placement.look_up()
 
@@ -87,12 +87,24 @@ class Configured:
         if self._loggers is not None:
             self._loggers.reopen()
         # Who forks children, which look for themselves, lets go of the file system of the old one.
-        self._folder.look_up()
+        self._look_up()
         try:
             profile = load_profile(self._options)
             self.service = self._build(profile, load_tls(self._options, self.service.tls))
         except ServiceError as error:
             log.error("%s; still working as before", error)
+
+    def _look_up(self) -> None:
+        try:
+            self._folder.look_up()
+        except OSError as error:
+            # There may be a new one in a moment. If not, somebody has to know where objects are.
+            if not self._options.ignore:
+                log.warning(
+                    "cannot open output directory %s: %s; still using the one that was there",
+                    self._folder.path,
+                    error.strerror,
+                )
 
     def tidy(self) -> None:
         """Remove what a process that was killed has left in the output folder."""

@@ -45,15 +45,12 @@ class Folder:
     def look_up(self) -> None:
         """Turn to the folder that the path leads to by now, if that is another one.
 
-        Somebody may have moved the old one away, or mounted a file system here. If no other one
-        can be opened it stays the old one; objects tell whether they can be stored there.
+        Somebody may have moved the old one away, or mounted a file system here. Raises OSError if
+        no other one can be opened: then it stays the old one.
         """
         if self.is_in_place():
             return
-        try:
-            fd = os.open(self.path, _FOLDER_FLAGS)
-        except OSError:
-            return
+        fd = os.open(self.path, _FOLDER_FLAGS)
         self.close()
         self.fd = fd
         self.nameless = os.path.isdir(_OPEN_FILES)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import StartReceiver
 from harness import wire
+from harness.objects import small
 from harness.peer import Peer
 from harness.processes import signals_pending, wait_until
 from harness.receivers import OURS, Receiver
@@ -94,6 +95,29 @@ def test_hup_lets_go_of_another_output_directory(
     files = {one.readlink() for one in Path(f"/proc/{receiver.pid}/fd").iterdir()}
     assert folder in files
     assert old not in files
+
+
+@pytest.mark.parametrize("process", ["--fork", "--single-process"])
+def test_output_directory_that_cannot_be_opened(
+    start_receiver: StartReceiver, tmp_path: Path, process: str
+) -> None:
+    """What is stored nevertheless is where nobody looks for it, if nobody is told."""
+    folder, old = tmp_path / "in", tmp_path / "in.old"
+    receiver = start_receiver(OURS, process, "-dhl", folder=folder)
+    folder.rename(old)
+    thing = small()
+    with Peer.connect(receiver.port) as peer:
+        peer.associate()
+        assert peer.store(thing) == 0
+        peer.release()
+    assert [path.name for path in old.iterdir()] == [f"CT.{thing.sop_instance}"]
+    warning = (
+        f"W: cannot open output directory {folder}: No such file or directory;"
+        " still using the one that was there\n"
+    )
+    assert receiver.log() == warning
+    reload(receiver)
+    assert receiver.log().count(warning) == 2
 
 
 def test_check_config_reads_the_profile(tmp_path: Path) -> None:

@@ -303,7 +303,8 @@ def test_folder_is_looked_up_anew(tmp_path: Path) -> None:
     folder.look_up()
     assert folder.fd == old_fd
     current.unlink()
-    folder.look_up()
+    with pytest.raises(FileNotFoundError):
+        folder.look_up()
     written(folder).publish(NAME)
     current.symlink_to(second)
     folder.look_up()
