@@ -333,8 +333,8 @@ def _convert_value(long: str, value: Value, text: str) -> str | int:
     if number > value.high:
         raise UsageError(f"Invalid value for option {long} (overflow: {text})")
     rounded = number - number % value.multiple
-    if value.rounded and rounded != number:
-        net_log.warning(value.rounded, number, rounded)
+    if value.rounding_warning and rounded != number:
+        net_log.warning(value.rounding_warning, number, rounded)
     return rounded
 
 

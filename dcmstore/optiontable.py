@@ -24,7 +24,7 @@ class Value(NamedTuple):
     low: int = 0
     high: int = INT_MAX
     multiple: int = 1  # what is typed is rounded down to a multiple of this
-    rounded: str = ""  # logged with what was typed, and what it was rounded to
+    rounding_warning: str = ""  # logged with what was typed, and what it was rounded to
     words: tuple[str, ...] = ()  # of a keyword, in lower case
 
 

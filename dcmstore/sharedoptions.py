@@ -62,7 +62,7 @@ MAX_PDU = Option(
             4096,
             131072,
             multiple=2,
-            rounded="ASSOC: PDV receive length %d is odd (using %d)",
+            rounding_warning="ASSOC: PDV receive length %d is odd (using %d)",
         ),
     ),
     default=16384,
